@@ -1,0 +1,44 @@
+# `make help` lists what there is. Everything runs in .venv, which each target sets up by itself.
+
+PYTHON ?= python3
+# An index of CPU-only builds of torch, to save 6 GB: make TORCH_INDEX=https://... demo
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+export HF_HUB_OFFLINE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test test-slow lint bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .env ## the virtual environment, from the lock file; nothing where it is up to date
+	@$(PYTHON) fashion_pipeline/bootstrap.py --torch-index "$(TORCH_INDEX)"
+
+.env:
+	@cp .env.example .env
+
+demo: setup ## the whole line on embedded parts: two days, all demo stores, then a search
+	@$(BIN)/fashion-pipeline demo
+
+dev: setup ## the Dagster UI on the demo's data, on loopback
+	@$(BIN)/fashion-pipeline dev
+
+test: setup ## the tests
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: setup ## the tests that take long
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: setup ## style, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: setup ## the benchmarks, as ratios against references in the same run
+	@$(BIN)/python -m pytest fashion_pipeline_tests/benchmarks -m bench -s $(ARGS)
+
+clean: ## remove the data of the demo and everything that was built, not the virtual environment
+	@test ! -x $(BIN)/fashion-pipeline || $(BIN)/fashion-pipeline down
+	rm -rf data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,1 @@
+"""Product feeds of fashion stores, as clean PostgreSQL rows and FashionSigLIP vectors in Qdrant."""

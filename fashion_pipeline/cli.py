@@ -1,0 +1,158 @@
+"""`fashion-pipeline`: commands for people. Heavy imports happen inside the command that needs them."""
+
+import logging
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fashion_pipeline.errors import FashionPipelineError
+from fashion_pipeline.settings import load_settings
+
+app = typer.Typer(
+    help="Product feeds of fashion stores, as clean PostgreSQL rows and FashionSigLIP vectors in Qdrant.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def demo(
+    query: Annotated[str, typer.Option(help="what to search for at the end")] = "red striped dress",
+) -> None:
+    """Run the whole line on embedded parts: two days of all demo stores, then a search."""
+    from fashion_pipeline.commands.demo import run_demo
+
+    raise typer.Exit(run_demo(load_settings(), query))
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="0 takes a free one")] = 0,
+    host: Annotated[str, typer.Option(help="loopback: the UI has no login")] = "127.0.0.1",
+) -> None:
+    """Open the Dagster UI on this data folder, until Ctrl-C."""
+    from fashion_pipeline.commands.dev import run_dev
+
+    raise typer.Exit(run_dev(load_settings(), host, port))
+
+
+@app.command()
+def doctor() -> None:
+    """Say for every part what is used, whether it answers, and what to do if not."""
+    from fashion_pipeline.commands.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(load_settings()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the tables to the newest migration."""
+    from fashion_pipeline.catalog.migrate import migrate as upgrade
+    from fashion_pipeline.home import project_root
+    from fashion_pipeline.parts import open_database
+
+    before = upgrade(open_database(load_settings()), project_root() / "alembic.ini")
+    if before.up_to_date:
+        print(f"the tables are at revision {before.newest}: nothing to do")
+    else:
+        print(f"the tables went from revision {before.current or 'nothing'} to {before.newest}")
+
+
+@app.command()
+def down() -> None:
+    """Stop the embedded PostgreSQL of this data folder."""
+    from fashion_pipeline.parts import embedded_postgres
+
+    settings = load_settings()
+    if not settings.embedded:
+        print("the profile is not `embedded`: there is nothing of ours to stop")
+        return
+    print("stopped" if embedded_postgres(settings).stop() else "the embedded PostgreSQL was not running")
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(help="what to look for, in words")] = None,
+    like: Annotated[str | None, typer.Option(help="id of a product to find the like of")] = None,
+    image: Annotated[Path | None, typer.Option(help="a picture to find the like of")] = None,
+    store: Annotated[list[str] | None, typer.Option(help="only these stores")] = None,
+    category: Annotated[str | None, typer.Option(help="only this category, or a level of it")] = None,
+    price_min: Annotated[float | None, typer.Option(help="in major units; give --currency too")] = None,
+    price_max: Annotated[float | None, typer.Option(help="in major units; give --currency too")] = None,
+    currency: Annotated[str | None, typer.Option(help="only prices in this ISO 4217 code")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+    out: Annotated[Path | None, typer.Option(help="write a contact sheet: FILE.png")] = None,
+) -> None:
+    """Search the serving collection by words, by a product or by a picture."""
+    from fashion_pipeline.commands.search import SearchRequest, run_search
+
+    request = SearchRequest(
+        text=text,
+        like=like,
+        image=image,
+        stores=tuple(store or ()),
+        category=category,
+        price_min=price_min,
+        price_max=price_max,
+        currency=currency,
+        limit=limit,
+    )
+    raise typer.Exit(run_search(load_settings(), request, as_json=as_json, out=out))
+
+
+@app.command()
+def rejected(
+    store: Annotated[str, typer.Option(help="store in feeds.yaml")],
+    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="day of the snapshot")],
+    reason: Annotated[str | None, typer.Option(help="only items with this reason")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+) -> None:
+    """Show the items of a store's day that were rejected, with place, reasons and raw content."""
+    from fashion_pipeline.commands.rejected import show_rejected
+
+    raise typer.Exit(show_rejected(load_settings(), store, day.date(), reason, limit))
+
+
+index = typer.Typer(help="The Qdrant collection.", no_args_is_help=True)
+app.add_typer(index, name="index")
+
+
+@index.command()
+def reconcile(
+    repair: Annotated[bool, typer.Option(help="mend what differs")] = False,
+    store: Annotated[list[str] | None, typer.Option(help="only these stores")] = None,
+) -> None:
+    """Compare the serving collection with PostgreSQL, id by id; exit code 1 where they differ."""
+    from fashion_pipeline.commands.reconcile import run_reconcile
+
+    raise typer.Exit(run_reconcile(load_settings(), tuple(store or ()), repair=repair))
+
+
+model = typer.Typer(help="The embedding model.", no_args_is_help=True)
+app.add_typer(model, name="model")
+
+
+@model.command()
+def check() -> None:
+    """Load the model of the settings, embed a built-in picture and text, and say what it is."""
+    from fashion_pipeline.commands.model import check_model
+
+    raise typer.Exit(check_model(load_settings()))
+
+
+def main() -> None:
+    """The console script: our own errors are one line and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except FashionPipelineError as error:
+        sys.exit(f"fashion-pipeline: {error}")
+
+
+if __name__ == "__main__":
+    main()

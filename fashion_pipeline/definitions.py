@@ -1,0 +1,66 @@
+"""The composition root: settings and feeds.yaml in, one Dagster code location out."""
+
+import os
+from collections.abc import Mapping
+
+import dagster as dg
+
+from fashion_pipeline import parts
+from fashion_pipeline.defs import jobs, schedules
+from fashion_pipeline.defs.assets import catalog, feeds, index, pictures, reports
+from fashion_pipeline.defs.checks import line as line_checks
+from fashion_pipeline.defs.checks import reports as report_checks
+from fashion_pipeline.defs.partitions import line_partitions
+from fashion_pipeline.defs.resources import (
+    DatabaseResource,
+    EncoderResource,
+    FeedsResource,
+    StorageResource,
+    VectorStoreResource,
+)
+from fashion_pipeline.settings import load_settings
+
+
+def build_definitions(environ: Mapping[str, str] | None = None) -> dg.Definitions:
+    """Assets, checks, jobs, schedules and resources for the stores of feeds.yaml.
+
+    Args:
+        environ: used in place of the process's environment, here and in every resource.
+
+    Raises:
+        SettingsError: a setting is missing, or feeds.yaml is wrong.
+    """
+    settings = load_settings(environ)
+    settings.check()
+    stores = parts.open_feeds(settings, environ if environ is not None else os.environ)
+    partitions = line_partitions(stores)
+    line = jobs.line_job(partitions)
+    others = jobs.other_jobs()
+    given = dict(environ or {})
+    return dg.Definitions(
+        assets=[
+            *feeds.build(partitions),
+            *catalog.build(partitions),
+            *pictures.build(partitions),
+            *index.build(partitions),
+            *reports.build(),
+        ],
+        asset_checks=[*line_checks.build(partitions), *report_checks.build()],
+        jobs=[line, *others],
+        schedules=schedules.build(stores, line, others),
+        resources={
+            "database": DatabaseResource(environment=given),
+            "storage": StorageResource(environment=given),
+            "feeds": FeedsResource(environment=given),
+            "vectors": VectorStoreResource(environment=given),
+            "encoder": EncoderResource(environment=given),
+        },
+        # A process per step would import everything and load the model anew for each step.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dagster dev` and `dagster definitions validate` load."""
+    return build_definitions()

@@ -1,0 +1,180 @@
+"""Every environment variable, in one typed model. Read by call (`load_settings`), never at import."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from typing_extensions import Annotated
+
+from fashion_pipeline.errors import SettingsError
+
+PREFIX = "FASHION_PIPELINE_"
+DEMO_FEEDS = Path(__file__).with_name("demo") / "feeds.yaml"
+DEMO_MODEL = f"local-dir:{Path(__file__).with_name('demo') / 'model'}"
+
+Profile = Literal["embedded", "server"]
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+def _variable(name: str, description: str, **extra: Any) -> Any:
+    return Field(validation_alias=name, description=description, **extra)
+
+
+class Settings(BaseSettings):
+    """What the environment (and a `.env` in the working directory) says.
+
+    With the profile `embedded` every part that has no URL is the embedded one. With `server`, or with
+    no profile, `check` names each setting that is missing.
+    """
+
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, env_ignore_empty=True, populate_by_name=False
+    )
+
+    profile: Profile | None = _variable(
+        PREFIX + "PROFILE", "`embedded` or `server`: which world this is", default=None
+    )
+    data: str | None = _variable(
+        PREFIX + "DATA", "data location: a folder, or `s3://`, `gs://`, `az://`", default=None
+    )
+    feeds_file: Path | None = _variable(PREFIX + "FEEDS", "the stores: path of `feeds.yaml`", default=None)
+    model: str | None = _variable(PREFIX + "MODEL", "the candidate model: `local-dir:FOLDER`", default=None)
+    database_url: SecretStr | None = _variable(
+        "DATABASE_URL", "our tables: `postgresql+psycopg://user:password@host/fashion`", default=None
+    )
+    dagster_pg_url: SecretStr | None = _variable(
+        "DAGSTER_PG_URL",
+        "Dagster's own database: `postgresql+psycopg2://user:password@host/dagster`",
+        default=None,
+    )
+    qdrant_url: str | None = _variable("QDRANT_URL", "the Qdrant server", default=None)
+    qdrant_api_key: SecretStr | None = _variable("QDRANT_API_KEY", "its API key", default=None)
+    qdrant_prefer_grpc: bool = _variable(
+        "QDRANT_PREFER_GRPC", "gRPC for bulk traffic; needs port 6334 to be reachable", default=False
+    )
+    alias: str = _variable(PREFIX + "ALIAS", "the serving alias that searches query", default="products")
+    allowed_hosts: Names = _variable(
+        PREFIX + "ALLOWED_HOSTS",
+        "hosts, comma-separated, that feeds and images may come from though their addresses are private",
+        default=(),
+    )
+    file_roots: Names = _variable(
+        PREFIX + "FILE_ROOTS",
+        "folders, comma-separated, below which `file:` feeds and images may lie, besides the data folder",
+        default=(),
+    )
+    user_agent: str = _variable(
+        PREFIX + "USER_AGENT",
+        "how requests for feeds and images introduce themselves",
+        default="fashion-pipeline/0.1 (product feed reader)",
+    )
+    device: str = _variable(PREFIX + "DEVICE", "`auto`, `cpu` or `cuda`", default="auto")
+    precision: Literal["auto", "fp32", "bf16"] = _variable(
+        PREFIX + "PRECISION", "`auto`, `fp32` or `bf16`", default="auto"
+    )
+    fetch_concurrency: int = _variable(
+        PREFIX + "FETCH_CONCURRENCY", "image requests under way at once in a run", default=64, ge=1, le=1024
+    )
+
+    @field_validator("allowed_hosts", "file_roots", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _local_model(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("local-dir:"):
+            raise ValueError("a model is loaded from a local folder: write local-dir:FOLDER")
+        return value
+
+    @property
+    def embedded(self) -> bool:
+        """Whether missing parts are the embedded ones."""
+        return self.profile == "embedded"
+
+    @property
+    def data_location(self) -> str:
+        """Folder or URL of the data location."""
+        return self._needed(self.data, "data", str(Path("data").absolute()))
+
+    @property
+    def data_folder(self) -> Path:
+        """The local folder for embedded servers, Dagster's home and locks.
+
+        Raises:
+            SettingsError: the data location is no local folder.
+        """
+        location = self.data_location
+        if "://" in location and not location.startswith("file://"):
+            raise SettingsError(
+                f"{PREFIX}DATA is {location!r}, but embedded parts need a local folder: give DATABASE_URL, "
+                "DAGSTER_PG_URL and QDRANT_URL of servers, or a folder"
+            )
+        return Path(location.removeprefix("file://")).absolute()
+
+    @property
+    def feeds_path(self) -> Path:
+        """Path of `feeds.yaml`."""
+        return Path(self._needed(self.feeds_file, "feeds_file", DEMO_FEEDS))
+
+    @property
+    def model_ref(self) -> str:
+        """The candidate model, `local-dir:FOLDER`."""
+        return str(self._needed(self.model, "model", DEMO_MODEL))
+
+    def _needed(self, value: Any, name: str, embedded_default: Any) -> Any:
+        if value is not None:
+            return value
+        if self.embedded:
+            return embedded_default
+        raise SettingsError(self._missing([name]))
+
+    def check(self) -> None:
+        """Refuse a world that is half configured.
+
+        Raises:
+            SettingsError: a setting that the profile needs is missing; the message names each.
+        """
+        if self.embedded:
+            return
+        needed = ["data", "feeds_file", "model", "database_url", "dagster_pg_url", "qdrant_url"]
+        missing = [name for name in needed if getattr(self, name) is None]
+        if missing:
+            raise SettingsError(self._missing(missing))
+
+    def _missing(self, names: list[str]) -> str:
+        variables = [
+            f"{type(self).model_fields[name].validation_alias} ({type(self).model_fields[name].description})"
+            for name in names
+        ]
+        world = "the profile is `server`" if self.profile else f"{PREFIX}PROFILE is not set"
+        return (
+            f"missing settings, while {world}: {'; '.join(variables)}. Set them, "
+            f"or set {PREFIX}PROFILE=embedded to run on embedded parts"
+        )
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")
+) -> Settings:
+    """Read the settings from the environment, then from `env_file` where the environment is silent.
+
+    Args:
+        environ: used in place of the process's environment and of any file, for tests.
+        env_file: read where it exists.
+
+    Raises:
+        SettingsError: a value is not of its setting's kind; the message names the variable.
+    """
+    try:
+        if environ is not None:
+            return Settings.model_validate({key: value for key, value in environ.items() if value != ""})
+        return Settings(_env_file=env_file)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"settings that cannot be used: {problems}") from error

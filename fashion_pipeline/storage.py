@@ -1,0 +1,227 @@
+"""The data location: one folder or object-store prefix that holds every file of the line.
+
+Keys are relative paths with `/`. A key is written whole or not at all: on a file system aside,
+fsynced, then renamed; on an object store by one upload. What exists under a key never changes,
+unless the caller says that it replaces.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import fsspec
+
+from fashion_pipeline.errors import PermanentError, SettingsError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored file: its key, size in bytes and time of last change in seconds since the epoch."""
+
+    key: str
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A temporary local file on its way into a data location."""
+
+    location: "DataLocation"
+    path: Path
+
+    def commit(self, key: str) -> None:
+        """Make the file the content of `key`."""
+        self.location.adopt(self.path, key)
+
+
+class DataLocation:
+    """Files under one root: a local folder, or `s3://`, `gs://`, `az://` through fsspec."""
+
+    def __init__(self, url: str, **storage_options: Any) -> None:
+        if not url:
+            raise SettingsError("the data location is empty: set FASHION_PIPELINE_DATA to a folder or URL")
+        self.url = url
+        protocol, separator, _ = url.partition("://")
+        self._local: Path | None = None
+        self._fs: Any = None
+        if not separator or protocol == "file":
+            self._local = Path(url.removeprefix("file://")).absolute()
+        else:
+            self._fs, self._prefix = fsspec.core.url_to_fs(url, **storage_options)
+
+    @property
+    def local_root(self) -> Path | None:
+        """The folder, where the location is one; None on an object store."""
+        return self._local
+
+    def _path(self, key: str) -> str:
+        parts = PurePosixPath(key)
+        if not key or parts.is_absolute() or ".." in parts.parts:
+            raise ValueError(f"not a relative key: {key!r}")
+        return str(self._local / parts) if self._local is not None else f"{self._prefix}/{key}"
+
+    def exists(self, key: str) -> bool:
+        """Whether `key` holds a whole file."""
+        path = self._path(key)
+        return os.path.isfile(path) if self._local is not None else bool(self._fs.isfile(path))
+
+    def size(self, key: str) -> int:
+        """Size of `key` in bytes.
+
+        Raises:
+            PermanentError: there is no such file.
+        """
+        try:
+            path = self._path(key)
+            return os.path.getsize(path) if self._local is not None else int(self._fs.size(path))
+        except FileNotFoundError as error:
+            raise self._missing(key) from error
+
+    def open(self, key: str) -> IO[bytes]:
+        """Open `key` for reading.
+
+        Raises:
+            PermanentError: there is no such file.
+        """
+        try:
+            path = self._path(key)
+            return open(path, "rb") if self._local is not None else self._fs.open(path, "rb")  # type: ignore[no-any-return]
+        except FileNotFoundError as error:
+            raise self._missing(key) from error
+
+    def read(self, key: str) -> bytes:
+        """The bytes of `key`.
+
+        Raises:
+            PermanentError: there is no such file.
+        """
+        with self.open(key) as stream:
+            return stream.read()
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store `data` whole under `key`, replacing what is there."""
+        with self.writing(key) as path:
+            path.write_bytes(data)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Path]:
+        """Give a temporary local file to write; on leaving without an error it becomes `key`.
+
+        On a file system the temporary file lies beside the target, so that the rename is atomic.
+        """
+        target = self._path(key)
+        if self._local is not None:
+            folder = os.path.dirname(target)
+            os.makedirs(folder, exist_ok=True)
+            temporary = Path(folder) / f".{uuid.uuid4().hex}.part"
+            try:
+                yield temporary
+                self.adopt(temporary, key)
+            finally:
+                temporary.unlink(missing_ok=True)
+            return
+        with tempfile.TemporaryDirectory(prefix="fashion-pipeline-") as scratch:
+            temporary = Path(scratch) / "file"
+            yield temporary
+            self._fs.put_file(str(temporary), target)
+
+    @contextmanager
+    def staging(self, prefix: str) -> Iterator["Staged"]:
+        """Give a temporary local file whose key is known only once its bytes are; see `Staged.commit`.
+
+        What was not committed on leaving is removed.
+        """
+        if self._local is not None:
+            folder = self._path(prefix)
+            os.makedirs(folder, exist_ok=True)
+            staged = Staged(self, Path(folder) / f".{uuid.uuid4().hex}.part")
+            try:
+                yield staged
+            finally:
+                staged.path.unlink(missing_ok=True)
+            return
+        with tempfile.TemporaryDirectory(prefix="fashion-pipeline-") as scratch:
+            yield Staged(self, Path(scratch) / "file")
+
+    def adopt(self, path: Path, key: str) -> None:
+        """Make a complete local file the content of `key`; on a file system it is moved, not copied."""
+        target = self._path(key)
+        if self._local is None:
+            self._fs.put_file(str(path), target)
+            return
+        folder = os.path.dirname(target)
+        os.makedirs(folder, exist_ok=True)
+        with open(path, "rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(path, target)
+        _fsync_folder(folder)
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """A real file with the bytes of `key`: the file itself, or a download removed afterwards.
+
+        Raises:
+            PermanentError: there is no such file.
+        """
+        if self._local is not None:
+            path = Path(self._path(key))
+            if not path.is_file():
+                raise self._missing(key)
+            yield path
+            return
+        with tempfile.TemporaryDirectory(prefix="fashion-pipeline-") as scratch:
+            path = Path(scratch) / PurePosixPath(key).name
+            with self.open(key) as source, path.open("wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            yield path
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; nothing happens where it does not exist."""
+        path = self._path(key)
+        if self._local is not None:
+            Path(path).unlink(missing_ok=True)
+        elif self._fs.exists(path):
+            self._fs.rm_file(path)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Every file below `prefix` (a folder key), in no order; temporary files are left out."""
+        root = self._path(prefix)
+        if self._local is not None:
+            for folder, _, names in os.walk(root):
+                for name in names:
+                    if name.startswith("."):
+                        continue
+                    path = os.path.join(folder, name)
+                    stat = os.stat(path)
+                    key = Path(path).relative_to(self._local).as_posix()
+                    yield Entry(key, stat.st_size, stat.st_mtime)
+            return
+        for path, info in self._fs.find(root, detail=True).items():
+            changed = info.get("LastModified") or info.get("mtime") or info.get("last_modified")
+            seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed or 0.0)
+            yield Entry(path[len(self._prefix) + 1 :], int(info["size"]), seconds)
+
+    def describe(self, key: str) -> str:
+        """The place of `key` in words that a person can open: a path or a URL."""
+        return self._path(key) if self._local is not None else f"{self.url.rstrip('/')}/{key}"
+
+    def _missing(self, key: str) -> PermanentError:
+        return PermanentError(
+            f"no file {key!r} in the data location {self.url!r}: it was never written there, was pruned, "
+            "or FASHION_PIPELINE_DATA names another location than the one that the database belongs to"
+        )
+
+
+def _fsync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
