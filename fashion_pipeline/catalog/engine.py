@@ -1,0 +1,175 @@
+"""One sync and one async engine per URL and process, their sessions, and advisory locks."""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from fashion_pipeline.errors import SettingsError, TransientError
+
+logger = logging.getLogger(__name__)
+
+#: A loser of a lock waits for the winner's whole stage; the longest stages take hours, not days.
+LOCK_TIMEOUT_SECONDS = 6 * 3600
+
+
+class Database:
+    """Engines and sessions on one PostgreSQL database, through psycopg 3."""
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        # Servers restart and proxies drop idle connections: a dead one is replaced before use.
+        self.engine: Engine = create_engine(
+            self.url, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args=_connect_args()
+        )
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._async_engine: AsyncEngine | None = None
+        self._guard = threading.Lock()
+
+    @property
+    def async_engine(self) -> AsyncEngine:
+        """The async engine of the same URL, made on first use."""
+        with self._guard:
+            if self._async_engine is None:
+                self._async_engine = create_async_engine(
+                    self.url, pool_pre_ping=True, connect_args=_connect_args()
+                )
+            return self._async_engine
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session in one transaction: committed on leaving, rolled back on an error."""
+        with self._sessions.begin() as session:
+            yield session
+
+    @asynccontextmanager
+    async def async_session(self) -> AsyncIterator[AsyncSession]:
+        """The same on the async engine."""
+        async with async_sessionmaker(self.async_engine, expire_on_commit=False).begin() as session:
+            yield session
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection in one transaction: committed on leaving, rolled back on an error."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def ping(self) -> str:
+        """The server's version.
+
+        Raises:
+            TransientError: the server does not answer.
+        """
+        try:
+            with self.engine.connect() as connection:
+                return str(connection.scalar(text("SHOW server_version")))
+        except OperationalError as error:
+            raise TransientError(
+                f"PostgreSQL at {self.url.render_as_string(hide_password=True)} does not answer: "
+                f"{str(error.orig).strip().splitlines()[0]}; start it or mend DATABASE_URL"
+            ) from error
+
+    @contextmanager
+    def lock(self, store_id: str, stage: str) -> Iterator[None]:
+        """Hold the advisory lock of (store, stage); the loser waits.
+
+        The lock lives on a connection of its own and ends with it, so that a killed run never keeps it.
+
+        Raises:
+            TransientError: another run held it for `LOCK_TIMEOUT_SECONDS`.
+        """
+        name = f"fashion_pipeline/{store_id}/{stage}"
+        key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
+                logger.info("another run holds %s of store %s: waiting for it to end", stage, store_id)
+                self._wait_for_lock(connection, key, store_id, stage)
+            try:
+                yield
+            finally:
+                # Closing the connection would free it as well, but pooled connections stay open.
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+
+    @staticmethod
+    def _wait_for_lock(connection: Connection, key: int, store_id: str, stage: str) -> None:
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
+        try:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        except OperationalError as error:
+            raise TransientError(
+                f"stage {stage} of store {store_id} was held by another run for "
+                f"{LOCK_TIMEOUT_SECONDS // 3600} hours: end that run, then start this one again"
+            ) from error
+        finally:
+            connection.execute(text("RESET lock_timeout"))
+
+    def dispose(self) -> None:
+        """Close pooled connections of the sync engine; the next use opens new ones."""
+        self.engine.dispose()
+
+
+_shared: dict[URL, Database] = {}
+_shared_guard = threading.Lock()
+
+
+def shared_database(url: str) -> Database:
+    """The process's `Database` for `url`: one for all who ask."""
+    parsed = parse_url(url)
+    with _shared_guard:
+        if parsed not in _shared:
+            _shared[parsed] = Database(url)
+        return _shared[parsed]
+
+
+def parse_url(url: str, *, driver: str = "postgresql+psycopg") -> URL:
+    """`url` with an explicit driver.
+
+    Raises:
+        SettingsError: it is no PostgreSQL URL.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise SettingsError(f"a {parsed.get_backend_name()} URL was given where PostgreSQL is needed")
+    return parsed.set(drivername=driver)
+
+
+def same_database(first: str, second: str) -> bool:
+    """Whether two URLs name one database of one server, whatever their drivers and users."""
+    a, b = make_url(first), make_url(second)
+
+    def place(url: URL) -> tuple[object, ...]:
+        host = url.query.get("host", url.host or "localhost")
+        return host, url.port or url.query.get("port") or 5432, url.database
+
+    return place(a) == place(b)
+
+
+def wait_until_ready(
+    database: Database, *, seconds: float, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Wait for the server to answer, asking twice a second.
+
+    Raises:
+        TransientError: it did not answer in `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            database.ping()
+            return
+        except TransientError:
+            if time.monotonic() > deadline:
+                raise
+            sleep(0.5)
+
+
+def _connect_args() -> dict[str, object]:
+    return {"application_name": "fashion_pipeline", "connect_timeout": 10}

@@ -1,0 +1,263 @@
+"""The ledger of pictures: which URLs are due for a store, and what came of asking."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import case, func, text
+from sqlalchemy.dialects.postgresql import insert
+
+from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.catalog.models import Image
+from fashion_pipeline.netguard import redact
+
+#: First wait after a transient failure; it doubles with each further one, up to a day.
+FIRST_BACKOFF = timedelta(minutes=10)
+LONGEST_BACKOFF = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class DueImage:
+    """A picture to ask for, with what is known of it."""
+
+    image_key: str
+    url: str
+    etag: str | None
+    last_modified: str | None
+    sha256: str | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What came of asking for one picture. `status` is `fetched`, `not_modified`, or a failed one."""
+
+    image_key: str
+    url: str
+    status: str
+    sha256: str | None = None
+    size_bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    http_status: int | None = None
+    error: str | None = None
+    detail: str | None = None
+    attempts: int = 0
+
+
+# Products that share a key may write different cache-busters. The greatest stands for all, and it
+# counts as changed only where a product changed after the picture was last asked: else two products
+# would take turns for ever.
+_DUE = text(
+    """
+    WITH wanted AS (
+        SELECT image_key, max(image_url) AS url, max(updated_at) AS changed_at
+        FROM products WHERE store_id = :store AND delisted_on IS NULL AND image_key IS NOT NULL
+        GROUP BY image_key
+    )
+    SELECT w.image_key, w.url, i.etag, i.last_modified, i.sha256, coalesce(i.attempts, 0) AS attempts
+    FROM wanted w LEFT JOIN images i USING (image_key)
+    WHERE i.image_key IS NULL
+       OR (i.url <> w.url AND w.changed_at > i.updated_at)
+       OR (i.status = 'fetched' AND i.checked_on + :recheck <= :day)
+       OR (i.status = 'failed_transient' AND i.next_attempt_at <= now())
+    ORDER BY w.image_key
+    """
+)
+
+
+def due_images(
+    database: Database, store_id: str, day: date, *, recheck_after_days: int
+) -> tuple[datetime, list[DueImage]]:
+    """The pictures of a store's active products to ask for on `day`.
+
+    Returns:
+        The database's time of the question, to be given to `record_images`, and the work list.
+    """
+    with database.connection() as connection:
+        asked_at = connection.execute(text("SELECT now()")).scalar_one()
+        rows = connection.execute(_DUE, {"store": store_id, "day": day, "recheck": recheck_after_days})
+        return asked_at, [DueImage(*row) for row in rows]
+
+
+def known_images(database: Database, store_id: str) -> int:
+    """How many picture URLs of a store's active products are known with their bytes."""
+    with database.connection() as connection:
+        return (
+            connection.scalar(
+                text(
+                    "SELECT count(DISTINCT i.image_key) FROM products p JOIN images i USING (image_key) "
+                    "WHERE p.store_id = :store AND p.delisted_on IS NULL AND i.sha256 IS NOT NULL"
+                ),
+                {"store": store_id},
+            )
+            or 0
+        )
+
+
+def record_images(
+    database: Database, outcomes: Iterable[ImageOutcome], *, day: date, asked_at: datetime
+) -> None:
+    """Write a batch of outcomes in one transaction.
+
+    A failure keeps the bytes that are known from before; `not_modified` keeps all but the times.
+    """
+    rows = [_row(outcome, day, asked_at) for outcome in outcomes]
+    if not rows:
+        return
+    statement = insert(Image)
+    new = statement.excluded
+    kept = ("sha256", "size_bytes", "width", "height", "format", "etag", "last_modified")
+    changed_bytes = new.sha256.is_not(None) & new.sha256.is_distinct_from(Image.sha256)
+    statement = statement.on_conflict_do_update(
+        index_elements=["image_key"],
+        set_={name: func.coalesce(new[name], getattr(Image, name)) for name in kept}
+        | {name: new[name] for name in ("url", "host", "status", "attempts", "next_attempt_at", "checked_on")}
+        | {name: new[name] for name in ("http_status", "error", "detail", "updated_at")}
+        | {"decode_error": case((changed_bytes, None), else_=Image.decode_error)},
+    )
+    # Rows in one order, so that two stores that share pictures cannot deadlock.
+    rows.sort(key=lambda row: row["image_key"])
+    with database.connection() as connection:
+        connection.execute(statement, rows)
+
+
+def _row(outcome: ImageOutcome, day: date, asked_at: datetime) -> dict[str, Any]:
+    failed = outcome.status.startswith("failed")
+    attempts = outcome.attempts + 1 if failed else 0
+    backoff = min(FIRST_BACKOFF * 2 ** min(attempts - 1, 20), LONGEST_BACKOFF) if failed else None
+    return {
+        "image_key": outcome.image_key,
+        "url": outcome.url,
+        "host": urlsplit(outcome.url).hostname or "",
+        "status": outcome.status if failed else "fetched",
+        "attempts": attempts,
+        "next_attempt_at": asked_at + backoff if backoff and outcome.status == "failed_transient" else None,
+        "checked_on": day,
+        "http_status": outcome.http_status,
+        "error": outcome.error,
+        "detail": outcome.detail,
+        "etag": outcome.etag,
+        "last_modified": outcome.last_modified,
+        "sha256": outcome.sha256,
+        "size_bytes": outcome.size_bytes,
+        "width": outcome.width,
+        "height": outcome.height,
+        "format": outcome.format,
+        "updated_at": asked_at,
+    }
+
+
+_TO_EMBED = text(
+    """
+    SELECT DISTINCT i.sha256
+    FROM products p JOIN images i USING (image_key)
+    LEFT JOIN embeddings e ON e.model_id = :model AND e.image_sha256 = i.sha256
+    WHERE p.store_id = :store AND p.delisted_on IS NULL
+      AND i.sha256 IS NOT NULL AND i.decode_error IS NULL AND e.image_sha256 IS NULL
+    ORDER BY i.sha256
+    """
+)
+
+
+def images_to_embed(database: Database, store_id: str, model_id: str) -> list[str]:
+    """SHA-256 of each picture of a store's active products that has no vector by `model_id`."""
+    with database.connection() as connection:
+        return list(connection.scalars(_TO_EMBED, {"store": store_id, "model": model_id}))
+
+
+def embedded_images(database: Database, store_id: str, model_id: str) -> int:
+    """How many distinct pictures of a store's active products have a vector by `model_id`."""
+    with database.connection() as connection:
+        return (
+            connection.scalar(
+                text(
+                    "SELECT count(DISTINCT i.sha256) FROM products p JOIN images i USING (image_key) "
+                    "JOIN embeddings e ON e.model_id = :model AND e.image_sha256 = i.sha256 "
+                    "WHERE p.store_id = :store AND p.delisted_on IS NULL"
+                ),
+                {"store": store_id, "model": model_id},
+            )
+            or 0
+        )
+
+
+def record_vectors(database: Database, model_id: str, shard_key: str, image_sha256s: Iterable[str]) -> int:
+    """Enter a written shard into the ledger, in one transaction.
+
+    Returns:
+        Rows entered: fewer than given where another run embedded the same pictures first.
+    """
+    hashes = sorted(image_sha256s)
+    with database.connection() as connection:
+        return connection.execute(
+            text(
+                "INSERT INTO embeddings (model_id, image_sha256, shard_key) "
+                "SELECT :model, h, :shard FROM unnest(CAST(:hashes AS text[])) AS h ORDER BY h ON CONFLICT DO NOTHING"
+            ),
+            {"model": model_id, "shard": shard_key, "hashes": hashes},
+        ).rowcount
+
+
+def record_decode_failures(database: Database, failures: Iterable[tuple[str, str]]) -> None:
+    """Note that pictures (sha256, error class) cannot be embedded, so that they are not tried again."""
+    rows = [{"sha256": sha256, "error": error} for sha256, error in failures]
+    if rows:
+        with database.connection() as connection:
+            connection.execute(text("UPDATE images SET decode_error = :error WHERE sha256 = :sha256"), rows)
+
+
+_NEWEST_PICTURES = text(
+    """
+    SELECT DISTINCT ON (i.sha256) i.sha256, p.title, p.price, p.currency
+    FROM products p JOIN images i USING (image_key)
+    WHERE p.store_id = :store AND p.delisted_on IS NULL AND i.sha256 = ANY(CAST(:hashes AS text[]))
+    ORDER BY i.sha256, p.external_id LIMIT :limit
+    """
+)
+
+
+def captions(
+    database: Database, store_id: str, hashes: Iterable[str], *, limit: int
+) -> Iterator[tuple[str, str, str]]:
+    """(sha256, title, price text) of one product for each picture, for contact sheets."""
+    with database.connection() as connection:
+        rows = connection.execute(
+            _NEWEST_PICTURES, {"store": store_id, "hashes": list(hashes), "limit": limit}
+        ).all()
+    for sha256, title, price, currency in rows:
+        yield sha256, title, f"{price:.2f} {currency}"
+
+
+_FAILING = text(
+    """
+    SELECT i.url, i.host, i.status, i.error, i.http_status, i.attempts
+    FROM images i
+    WHERE i.status <> 'fetched' AND EXISTS (
+        SELECT FROM products p
+        WHERE p.store_id = :store AND p.delisted_on IS NULL AND p.image_key = i.image_key)
+    ORDER BY i.image_key
+    """
+)
+
+
+def failing_pictures(database: Database, store_id: str, *, limit: int) -> tuple[int, int, list[dict[str, Any]]]:
+    """How many picture URLs a store's active products have, how many fail, and some of those.
+
+    Returns:
+        (URLs, failing URLs, at most `limit` of them as records without secrets).
+    """
+    with database.connection() as connection:
+        total = connection.scalar(
+            text(
+                "SELECT count(DISTINCT image_key) FROM products WHERE store_id = :store AND delisted_on IS NULL"
+            ),
+            {"store": store_id},
+        )
+        failing = [dict(row) for row in connection.execute(_FAILING, {"store": store_id}).mappings()]
+    return total or 0, len(failing), [row | {"url": redact(row["url"])} for row in failing[:limit]]

@@ -1,0 +1,185 @@
+"""The ledger of points: what the vector store should hold for a store, and what it acknowledged."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from fashion_pipeline.catalog.engine import Database
+
+#: Part of every payload hash: a new number rewrites every payload once.
+PAYLOAD_VERSION = "1"
+
+#: Rows per round trip of the server-side cursor.
+FETCH_ROWS = 1000
+
+# A payload is a function of the content, the picture's address as it stands and the picture's bytes.
+_PAYLOAD_HASH = "md5(concat_ws('|', :version, p.content_hash, coalesce(p.image_url, ''), {sha}))"
+
+# A product keeps the vector of its last picture while the new one is awaited.
+_WANTED = f"""
+    SELECT p.id, p.content_hash, p.image_url, w.sha256, w.shard_key,
+           {_PAYLOAD_HASH.format(sha="w.sha256")} AS payload_hash,
+           entry.payload_hash AS old_payload_hash, entry.image_sha256 AS old_sha256
+    FROM products p
+    LEFT JOIN index_entries entry ON entry.collection = :collection AND entry.product_id = p.id
+    LEFT JOIN images i ON i.image_key = p.image_key
+    LEFT JOIN embeddings fresh ON fresh.model_id = :model AND fresh.image_sha256 = i.sha256
+    LEFT JOIN embeddings kept ON fresh.image_sha256 IS NULL
+        AND kept.model_id = :model AND kept.image_sha256 = entry.image_sha256
+    CROSS JOIN LATERAL (
+        SELECT coalesce(fresh.image_sha256, kept.image_sha256) AS sha256,
+               coalesce(fresh.shard_key, kept.shard_key) AS shard_key
+    ) w
+    WHERE p.store_id = :store AND p.delisted_on IS NULL AND p.image_key IS NOT NULL AND w.sha256 IS NOT NULL
+"""
+
+
+@dataclass(frozen=True)
+class PointChange:
+    """A product whose point differs from what it should be.
+
+    `kind` is `insert`, `vector` (another picture) or `payload` (the same picture, other data).
+    """
+
+    kind: str
+    shard_key: str
+    image_sha256: str
+    payload_hash: str
+    product: dict[str, Any]
+
+    @property
+    def product_id(self) -> UUID:
+        """Product and point id."""
+        return self.product["id"]  # type: ignore[no-any-return]
+
+
+_CHANGES = text(
+    f"""
+    SELECT CASE WHEN w.old_sha256 IS NULL THEN 'insert' WHEN w.old_sha256 <> w.sha256 THEN 'vector' ELSE 'payload' END
+               AS change_kind, w.shard_key AS change_shard, w.sha256 AS change_sha256, w.payload_hash AS change_hash, p.*
+    FROM ({_WANTED}) w JOIN products p ON p.id = w.id
+    WHERE w.old_payload_hash IS DISTINCT FROM w.payload_hash
+    ORDER BY w.shard_key, p.id
+    """
+)
+
+_DELETES = text(
+    """
+    SELECT entry.product_id FROM index_entries entry
+    LEFT JOIN products p ON p.id = entry.product_id
+    WHERE entry.collection = :collection AND entry.store_id = :store
+      AND (p.id IS NULL OR p.delisted_on IS NOT NULL OR p.image_key IS NULL)
+    ORDER BY entry.product_id
+    """
+)
+
+
+def changes(database: Database, collection: str, store_id: str, model_id: str) -> Iterator[PointChange]:
+    """Products of a store to insert, give a new vector or a new payload, ordered by shard; streamed."""
+    parameters = {"collection": collection, "store": store_id, "model": model_id, "version": PAYLOAD_VERSION}
+    with database.engine.connect().execution_options(
+        stream_results=True, max_row_buffer=FETCH_ROWS
+    ) as connection:
+        for row in connection.execute(_CHANGES, parameters).mappings():
+            product = dict(row)
+            yield PointChange(
+                product.pop("change_kind"),
+                product.pop("change_shard"),
+                product.pop("change_sha256"),
+                product.pop("change_hash"),
+                product,
+            )
+
+
+def deletes(database: Database, collection: str, store_id: str) -> list[UUID]:
+    """Points of a store whose products left, lost their picture or do not exist."""
+    with database.connection() as connection:
+        return list(connection.scalars(_DELETES, {"collection": collection, "store": store_id}))
+
+
+def record_points(database: Database, collection: str, store_id: str, written: Iterable[PointChange]) -> None:
+    """Enter acknowledged writes into the ledger, in one transaction."""
+    rows = [
+        {
+            "collection": collection,
+            "product": change.product_id,
+            "store": store_id,
+            "hash": change.payload_hash,
+            "sha256": change.image_sha256,
+        }
+        for change in written
+    ]
+    if rows:
+        with database.connection() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO index_entries (collection, product_id, store_id, payload_hash, image_sha256) "
+                    "VALUES (:collection, :product, :store, :hash, :sha256) "
+                    "ON CONFLICT (collection, product_id) DO UPDATE SET payload_hash = excluded.payload_hash, "
+                    "image_sha256 = excluded.image_sha256, store_id = excluded.store_id, updated_at = now()"
+                ),
+                rows,
+            )
+
+
+def forget_points(database: Database, collection: str, product_ids: Iterable[UUID]) -> None:
+    """Take acknowledged deletes out of the ledger, in one transaction."""
+    ids = list(product_ids)
+    if ids:
+        with database.connection() as connection:
+            connection.execute(
+                text(
+                    "DELETE FROM index_entries WHERE collection = :collection AND product_id = ANY(CAST(:ids AS uuid[]))"
+                ),
+                {"collection": collection, "ids": ids},
+            )
+
+
+def expected_points(
+    database: Database, collection: str, model_id: str, store_id: str | None = None
+) -> Iterator[tuple[UUID, str, str]]:
+    """(product id, payload hash, image sha256) that the collection should hold, sorted by id; streamed."""
+    sql = _WANTED if store_id is not None else _WANTED.replace("p.store_id = :store AND", "")
+    parameters = {"collection": collection, "model": model_id, "version": PAYLOAD_VERSION}
+    if store_id is not None:
+        parameters["store"] = store_id
+    with database.engine.connect().execution_options(
+        stream_results=True, max_row_buffer=FETCH_ROWS
+    ) as connection:
+        statement = text(f"SELECT w.id, w.payload_hash, w.sha256 FROM ({sql}) w ORDER BY w.id")
+        for row in connection.execute(statement, parameters):
+            yield row[0], row[1], row[2]
+
+
+@dataclass(frozen=True)
+class PointCounts:
+    """How a store's active products stand in a collection, in products."""
+
+    active: int
+    indexed: int
+    without_picture: int
+    without_vector: int
+
+
+def point_counts(database: Database, collection: str, store_id: str, model_id: str) -> PointCounts:
+    """Count a store's active products by what is missing for their point."""
+    with database.connection() as connection:
+        row = connection.execute(
+            text(
+                """
+                SELECT count(*), count(entry.product_id),
+                       count(*) FILTER (WHERE i.sha256 IS NULL),
+                       count(*) FILTER (WHERE i.sha256 IS NOT NULL AND e.image_sha256 IS NULL)
+                FROM products p
+                LEFT JOIN images i ON i.image_key = p.image_key
+                LEFT JOIN embeddings e ON e.model_id = :model AND e.image_sha256 = i.sha256
+                LEFT JOIN index_entries entry ON entry.collection = :collection AND entry.product_id = p.id
+                WHERE p.store_id = :store AND p.delisted_on IS NULL
+                """
+            ),
+            {"collection": collection, "store": store_id, "model": model_id},
+        ).one()
+    return PointCounts(*row)
