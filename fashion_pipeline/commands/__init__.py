@@ -1,0 +1,1 @@
+"""What each command of `fashion-pipeline` does; `cli.py` only parses."""

@@ -1,0 +1,119 @@
+"""`fashion-pipeline search`: the serving collection, asked from a terminal."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from fashion_pipeline import parts
+from fashion_pipeline.embeddings.decode import decode_image
+from fashion_pipeline.embeddings.spec import read_spec
+from fashion_pipeline.errors import PermanentError
+from fashion_pipeline.images.sheet import Tile, contact_sheet
+from fashion_pipeline.images.store import ImageStore
+from fashion_pipeline.index.search import search, search_like
+from fashion_pipeline.index.store import VectorStore
+from fashion_pipeline.index.types import PointHit, SearchFilter
+from fashion_pipeline.line.points import serving_collection
+from fashion_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What is asked: one of `text`, `like` (a product id) or `image`, within filters."""
+
+    text: str | None = None
+    like: str | None = None
+    image: Path | None = None
+    stores: tuple[str, ...] = ()
+    category: str | None = None
+    price_min: float | None = None
+    price_max: float | None = None
+    currency: str | None = None
+    limit: int = 10
+
+    def filter(self) -> SearchFilter:
+        """The filters in the index's terms."""
+        return SearchFilter(
+            store=self.stores or None,
+            category=self.category,
+            price_min=self.price_min,
+            price_max=self.price_max,
+            currency=self.currency,
+        )
+
+
+def run_search(settings: Settings, request: SearchRequest, *, as_json: bool, out: Path | None) -> int:
+    """Search, print a table or JSON, and write a contact sheet where `out` says so; the exit code.
+
+    Raises:
+        PermanentError: not exactly one of text, product and picture was given.
+    """
+    given = [each for each in (request.text, request.like, request.image) if each is not None]
+    if len(given) != 1:
+        raise PermanentError("give one of: words to search for, --like PRODUCT_ID, --image FILE")
+    vectors = parts.open_vectors(settings)
+    hits = find(settings, vectors, request)
+    if as_json:
+        print(json.dumps([{"id": str(hit.id), "score": hit.score, **hit.payload} for hit in hits], indent=2))
+    else:
+        _print_table(hits)
+    if out is not None:
+        write_sheet(ImageStore(parts.open_data(settings)), hits, out)
+        if not as_json:
+            print(f"contact sheet: {out}")
+    return 0 if hits else 1
+
+
+def find(settings: Settings, vectors: VectorStore, request: SearchRequest) -> list[PointHit]:
+    """The hits for a request, best first, one per variant group."""
+    if request.like is not None:
+        try:
+            product = UUID(request.like)
+        except ValueError as error:
+            raise PermanentError(f"--like takes the id of a product (a UUID), not {request.like!r}") from error
+        return search_like(vectors, settings.alias, product, filter=request.filter(), limit=request.limit)
+    serving = serving_collection(vectors, settings.alias)
+    encoder = parts.open_encoder(settings, serving.model_ref)
+    try:
+        if request.text is not None:
+            vector = encoder.encode_texts([request.text])[0]
+        else:
+            assert request.image is not None
+            pixels = decode_image(request.image.read_bytes(), read_spec(serving.model_ref).preprocessing)
+            vector = encoder.encode_images(np.stack([pixels]))[0]
+    finally:
+        encoder.close()
+    return search(vectors, settings.alias, vector, filter=request.filter(), limit=request.limit)
+
+
+def _price(hit: PointHit) -> str:
+    price = hit.payload.get("sale_price") or hit.payload.get("price")
+    return "" if price is None else f"{float(price):,.2f} {hit.payload.get('currency', '')}"
+
+
+def _print_table(hits: list[PointHit]) -> None:
+    table = Table()
+    for column in ("score", "title", "price", "store", "product"):
+        table.add_column(column, justify="right" if column in {"score", "price"} else "left")
+    for hit in hits:
+        title, store = str(hit.payload.get("title", "")), str(hit.payload.get("store_id", ""))
+        table.add_row(f"{hit.score:.3f}", title, _price(hit), store, str(hit.id))
+    console = Console()
+    console.print(table if hits else "nothing was found")
+
+
+def write_sheet(images: ImageStore, hits: list[PointHit], out: Path) -> None:
+    """A contact sheet of the hits: picture, title, price, store, score."""
+    tiles = []
+    for hit in hits:
+        sha256 = str(hit.payload.get("image_sha256", ""))
+        picture = images.read(sha256) if sha256 and images.exists(sha256) else None
+        title, store = str(hit.payload.get("title", "")), str(hit.payload.get("store_id", ""))
+        tiles.append(Tile(picture, (title, _price(hit), f"{store}  {hit.score:.3f}")))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(tiles, columns=5, tile_size=200).save(out)

@@ -1,0 +1,1 @@
+"""Dagster: the only package, with definitions.py, that imports it."""

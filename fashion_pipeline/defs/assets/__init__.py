@@ -1,0 +1,1 @@
+"""The assets, by the stage that they belong to."""

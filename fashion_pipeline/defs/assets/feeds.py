@@ -1,0 +1,155 @@
+"""`raw_feeds` and `clean_products`: functions of their partition."""
+
+import dagster as dg
+from pydantic import Field
+
+from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
+from fashion_pipeline.defs import metadata as md
+from fashion_pipeline.defs.partitions import partition_of
+from fashion_pipeline.defs.policies import NETWORK_RETRIES, OWNERS, SERVER_RETRIES, one_line_failures, progress_to
+from fashion_pipeline.defs.resources import DatabaseResource, FeedsResource, StorageResource
+from fashion_pipeline.line.capture import capture_feed
+from fashion_pipeline.line.clean import Acceptance, clean_snapshot
+
+
+class CaptureConfig(dg.Config):
+    """How a capture is to be run."""
+
+    refetch: bool = Field(
+        default=False, description="ask the store again though a good snapshot of the day is there"
+    )
+
+
+class CleanConfig(dg.Config):
+    """A person's word that a refused feed is right; all three belong together."""
+
+    accept_sha256: str = Field(default="", description="at least 8 first digits of the snapshot's sha256")
+    accept_guards: list[str] = Field(default_factory=list, description="the guards that fired and are overruled")
+    accept_reason: str = Field(default="", description="why the feed is right; it is kept with the snapshot")
+
+    def acceptance(self) -> Acceptance | None:
+        """The acceptance, where one was given."""
+        if not (self.accept_sha256 or self.accept_guards or self.accept_reason):
+            return None
+        return Acceptance(self.accept_sha256, tuple(self.accept_guards), self.accept_reason)
+
+
+def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    """The two assets on the line's partitions."""
+
+    @dg.asset(
+        partitions_def=partitions,
+        group_name="feeds",
+        kinds={"python"},
+        owners=OWNERS,
+        retry_policy=NETWORK_RETRIES,
+    )
+    def raw_feeds(
+        context: dg.AssetExecutionContext,
+        config: CaptureConfig,
+        database: DatabaseResource,
+        storage: StorageResource,
+        feeds: FeedsResource,
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """The exact bytes of a store's feed for a day, one immutable file per content.
+
+        **Grain**: one snapshot per store, day and sha256. **Source**: the store's `location` in feeds.yaml.
+
+        Running it again reuses the day's snapshot, unless its guards refused it or `refetch` is set.
+        A live feed is captured only on its own day; a location with `{date}` can be backfilled.
+
+        **When it fails**: the message names the store and what its server answered. Other stores go on.
+        """
+        where = partition_of(context)
+        with one_line_failures():
+            store = feeds.open().store(where.store)
+            report = capture_feed(
+                database.open(),
+                storage.open(),
+                store,
+                where.day,
+                policy=feeds.policy(),
+                user_agent=feeds.user_agent(),
+                refetch=config.refetch,
+                launched_at=_launched_at(context),
+            )
+        snapshot = report.snapshot
+        return dg.MaterializeResult(
+            metadata=md.texts(action=report.action, store=where.store, day=where.day)
+            | md.counts(bytes=snapshot.size_bytes)
+            | md.texts(
+                sha256=snapshot.sha256,
+                location=report.location,
+                file=storage.open().describe(snapshot.file_key),
+                captured_at=snapshot.captured_at.isoformat(timespec="seconds"),
+                etag=snapshot.etag,
+            )
+            | md.seconds(total=report.seconds),
+            data_version=dg.DataVersion(snapshot.sha256),
+        )
+
+    @dg.asset(
+        partitions_def=partitions,
+        deps=[raw_feeds],
+        group_name="feeds",
+        kinds={"python", "parquet"},
+        owners=OWNERS,
+        retry_policy=SERVER_RETRIES,
+        metadata=md.column_schema(md.arrow_columns(CLEAN_SCHEMA)),
+    )
+    def clean_products(
+        context: dg.AssetExecutionContext,
+        config: CleanConfig,
+        database: DatabaseResource,
+        storage: StorageResource,
+        feeds: FeedsResource,
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """The snapshot as canonical Parquet; what could not be cleaned beside it, with every reason.
+
+        **Grain**: one row per item (variant). Every source record is accounted for, and the guards give the
+        snapshot its verdict. Known bytes are not parsed again.
+
+        **When it fails**: the feed is empty, cut, an error page or of another format; the message says which,
+        and what to do. **When its verdict check fails**: look at the findings; if the feed is right, run this
+        asset again with `accept_sha256`, `accept_guards` and `accept_reason`, then the rest of the line.
+        """
+        where = partition_of(context)
+        with one_line_failures():
+            report = clean_snapshot(
+                database.open(),
+                storage.open(),
+                feeds.open().store(where.store),
+                where.day,
+                acceptance=config.acceptance(),
+                progress=progress_to(context.log, f"store {where.store}: items cleaned"),
+            )
+        account, snapshot = report.account, report.snapshot
+        numbers = ("records", "items", "clean", "rejected", "duplicates", "deletions", "broken")
+        files = storage.open()
+        return dg.MaterializeResult(
+            metadata=md.texts(action=report.action, verdict=report.verdict, store=where.store, day=where.day)
+            | md.counts(**{name: md.size(account[name]) for name in numbers})
+            | {
+                "rejected_reasons": dg.MetadataValue.md(md.tally("reason", account["reasons"])),
+                "fill_rate_percent": md.table(
+                    [{name: round(100 * share, 1) for name, share in account["fill"].items()}]
+                ),
+                "context_records": dg.MetadataValue.json(account["context"]),
+                "recovered": dg.MetadataValue.json(account["recoveries"]),
+                "findings": dg.MetadataValue.json(list(report.findings)),
+            }
+            | md.texts(
+                clean_file=files.describe(snapshot.clean_key or ""),
+                rejected_file=files.describe(snapshot.rejected_key or ""),
+                sha256=snapshot.sha256,
+            )
+            | md.seconds(total=report.seconds)
+            | {"dagster/partition_row_count": dg.MetadataValue.int(account["clean"])},
+        )
+
+    return [raw_feeds, clean_products]
+
+
+def _launched_at(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
+    record = context.instance.get_run_record_by_id(context.run_id)
+    return record.create_timestamp if record is not None else None

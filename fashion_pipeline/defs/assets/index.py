@@ -1,0 +1,106 @@
+"""`qdrant_collection` and `product_points`: what searches read."""
+
+import dagster as dg
+
+from fashion_pipeline.defs import metadata as md
+from fashion_pipeline.defs.partitions import partition_of
+from fashion_pipeline.defs.policies import INDEX_POOL, OWNERS, SERVER_RETRIES, one_line_failures, progress_to
+from fashion_pipeline.defs.resources import (
+    DatabaseResource,
+    EncoderResource,
+    StorageResource,
+    VectorStoreResource,
+)
+from fashion_pipeline.line.points import prepare_collection, serving_collection, write_points
+from fashion_pipeline.version import pipeline_version
+
+
+def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    """The collection, and the points on the line's partitions."""
+
+    @dg.asset(group_name="index", kinds={"qdrant"}, owners=OWNERS, retry_policy=SERVER_RETRIES)
+    def qdrant_collection(
+        vectors: VectorStoreResource, encoder: EncoderResource
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """The collection behind the serving alias: 768 dimensions, cosine, payload on disk.
+
+        Made once, with the id of the model that its vectors come from in its metadata; running it again
+        changes nothing. A collection of that name with another size, distance or model is refused.
+
+        **When it fails**: Qdrant is away, the model's folder is incomplete, or the collection is another one;
+        the message names what differs.
+        """
+        with one_line_failures():
+            report = prepare_collection(
+                vectors.open(),
+                alias=vectors.alias(),
+                model_ref=encoder.candidate(),
+                pipeline_version=pipeline_version(),
+            )
+        info = report.info
+        return dg.MaterializeResult(
+            metadata=md.texts(alias=report.alias, serving_collection=info.name, serving_model=report.serving.model_id)
+            | md.texts(candidate_model=report.candidate_model_id, distance=info.distance, engine=report.health.engine)
+            | md.counts(dimension=info.dimension, points=info.points)
+            | {
+                "created": dg.MetadataValue.bool(report.created),
+                "on_disk_payload": dg.MetadataValue.text(_asserted(info.on_disk_payload)),
+                                "payload_indexes": dg.MetadataValue.json(dict(info.payload_indexes)),
+            }
+        )
+
+    @dg.asset(
+        partitions_def=partitions,
+        deps=["image_embeddings", "qdrant_collection"],
+        group_name="index",
+        kinds={"qdrant"},
+        owners=OWNERS,
+        retry_policy=SERVER_RETRIES,
+        pool=INDEX_POOL,
+    )
+    def product_points(
+        context: dg.AssetExecutionContext,
+        database: DatabaseResource,
+        storage: StorageResource,
+        vectors: VectorStoreResource,
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """A store's points in the serving collection, equal to its active products with a vector.
+
+        **Grain**: one point per product, its id the product's. Only differences are written: a price change
+        is a payload update, a new picture a vector, a tombstone a delete.
+
+        **When it fails**: Qdrant is away or refuses; what was acknowledged is in the ledger, and the next
+        run goes on from there. **When its check warns**: run this asset again, then reconcile.
+        """
+        where = partition_of(context)
+        store = vectors.open()
+        with one_line_failures():
+            report = write_points(
+                database.open(),
+                storage.open(),
+                store,
+                where.store,
+                serving=serving_collection(store, vectors.alias()),
+                progress=progress_to(context.log, f"store {where.store}: points written"),
+            )
+        return dg.MaterializeResult(
+            metadata=md.texts(store=where.store, collection=report.collection, model=report.model_id)
+            | md.counts(
+                inserted=report.inserted,
+                vectors_updated=report.vectors_updated,
+                payloads_updated=report.payloads_updated,
+                deleted=report.deleted,
+                active_products=report.counts.active,
+                indexed=report.counts.indexed,
+                without_picture=report.counts.without_picture,
+                without_vector=report.counts.without_vector,
+            )
+            | md.seconds(total=report.seconds)
+            | {"dagster/row_count": dg.MetadataValue.int(report.counts.indexed)}
+        )
+
+    return [qdrant_collection, product_points]
+
+
+def _asserted(value: bool | None) -> str:
+    return "not told by this engine" if value is None else "yes" if value else "no"

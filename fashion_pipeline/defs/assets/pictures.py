@@ -1,0 +1,140 @@
+"""`product_images` and `image_embeddings`: each distinct picture once."""
+
+import dagster as dg
+
+from fashion_pipeline.defs import metadata as md
+from fashion_pipeline.defs.partitions import partition_of
+from fashion_pipeline.defs.policies import (
+    GPU_POOL,
+    NETWORK_RETRIES,
+    OWNERS,
+    SERVER_RETRIES,
+    one_line_failures,
+    progress_to,
+)
+from fashion_pipeline.defs.resources import (
+    DatabaseResource,
+    EncoderResource,
+    FeedsResource,
+    StorageResource,
+    VectorStoreResource,
+)
+from fashion_pipeline.embeddings.shards import shard_schema
+from fashion_pipeline.line.embed import embed_images
+from fashion_pipeline.line.images import fetch_images, picture_sheet
+from fashion_pipeline.line.points import serving_collection
+
+
+def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    """The two assets on the line's partitions."""
+
+    @dg.asset(
+        partitions_def=partitions,
+        deps=["products"],
+        group_name="pictures",
+        kinds={"python"},
+        owners=OWNERS,
+        retry_policy=NETWORK_RETRIES,
+    )
+    def product_images(
+        context: dg.AssetExecutionContext,
+        database: DatabaseResource,
+        storage: StorageResource,
+        feeds: FeedsResource,
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """The pictures of a store's active products, kept by the SHA-256 of their bytes.
+
+        **Grain**: one row of `images` per URL (less cache-busters), one file per content. Asked for: pictures
+        that are not known, due again by age, behind a changed `?v=`, or due after a passing failure.
+
+        **When pictures fail**: they are rows with a reason and never fail the run; `failed` says which kinds.
+        The products stay listed, without a point until a picture comes.
+        """
+        where = partition_of(context)
+        pictures = storage.images()
+        with one_line_failures():
+            report = fetch_images(
+                database.open(),
+                pictures,
+                feeds.open().store(where.store),
+                where.day,
+                policy=feeds.policy(),
+                limits=feeds.fetch_limits(where.store),
+                progress=progress_to(context.log, f"store {where.store}: pictures asked for"),
+            )
+            sheet = picture_sheet(database.open(), pictures, where.store, report.new_pictures)
+        fetched = report.fetch
+        return dg.MaterializeResult(
+            metadata=md.texts(store=where.store)
+            | md.counts(
+                due=report.due,
+                fetched=fetched.fetched if fetched else 0,
+                new_pictures=len(report.new_pictures),
+                reused=fetched.reused if fetched else 0,
+                not_modified=fetched.not_modified if fetched else 0,
+                failed=sum(fetched.failed.values()) if fetched else 0,
+                bytes=fetched.bytes if fetched else 0,
+                known=report.known,
+            )
+            | {"failures": dg.MetadataValue.md(md.tally("failure", fetched.failed if fetched else {}))}
+            | md.picture(sheet, "new pictures")
+            | md.seconds(total=report.seconds),
+        )
+
+    @dg.asset(
+        partitions_def=partitions,
+        deps=["product_images", "qdrant_collection"],
+        group_name="pictures",
+        kinds={"pytorch", "parquet"},
+        owners=OWNERS,
+        retry_policy=SERVER_RETRIES,
+        pool=GPU_POOL,
+        metadata=md.column_schema(md.arrow_columns(shard_schema())),
+    )
+    def image_embeddings(
+        context: dg.AssetExecutionContext,
+        database: DatabaseResource,
+        storage: StorageResource,
+        vectors: VectorStoreResource,
+        encoder: EncoderResource,
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """768-dimensional vectors of a store's pictures by the serving model, in Parquet shards.
+
+        **Grain**: one vector per distinct picture and model. A picture that variants, products or stores share
+        is embedded once. The model is not loaded when nothing is due.
+
+        **When it fails**: the model's folder is missing or changed; the message says which it should be. What
+        was embedded before is kept, and the next run goes on from there.
+        """
+        where = partition_of(context)
+        with one_line_failures():
+            report = embed_images(
+                database.open(),
+                storage.open(),
+                where.store,
+                serving=serving_collection(vectors.open(), vectors.alias()),
+                load=encoder.load,
+                progress=progress_to(context.log, f"store {where.store}: pictures embedded"),
+            )
+        pipeline = report.pipeline
+        metadata = md.texts(store=where.store, model=report.model_id) | md.counts(
+            due=report.due,
+            embedded=pipeline.embedded if pipeline else 0,
+            entered=report.entered,
+            reused=report.embedded_before,
+            failed=len(report.failures),
+        )
+        if pipeline is not None:
+            metadata |= (
+                {
+                    "failures": dg.MetadataValue.md(md.tally("failure", pipeline.failed)),
+                    "images_per_second": dg.MetadataValue.float(round(pipeline.images_per_second, 1)),
+                    "encoder_wait_percent": dg.MetadataValue.float(round(100 * pipeline.encoder_wait_share, 1)),
+                    "peak_memory_mib": dg.MetadataValue.int(pipeline.peak_memory >> 20),
+                }
+                | md.texts(device=pipeline.device, precision=pipeline.precision, batch_size=pipeline.batch_size)
+                | md.seconds(**pipeline.stage_seconds)
+            )
+        return dg.MaterializeResult(metadata=metadata | md.seconds(total=report.seconds))
+
+    return [product_images, image_embeddings]

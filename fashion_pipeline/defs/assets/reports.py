@@ -1,0 +1,96 @@
+"""`search_quality` and `catalog_health`: what people look at first."""
+
+import dagster as dg
+
+from fashion_pipeline.defs import metadata as md
+from fashion_pipeline.defs.policies import GPU_POOL, OWNERS, SERVER_RETRIES, one_line_failures
+from fashion_pipeline.defs.resources import (
+    DatabaseResource,
+    EncoderResource,
+    FeedsResource,
+    StorageResource,
+    VectorStoreResource,
+)
+from fashion_pipeline.line.health import OK, health_table
+from fashion_pipeline.line.points import serving_collection
+from fashion_pipeline.line.quality import measure_search
+
+
+def build() -> list[dg.AssetsDefinition]:
+    """The two reports; they are not partitioned and have jobs of their own."""
+
+    @dg.asset(
+        deps=["product_points"],
+        group_name="reports",
+        kinds={"qdrant", "pytorch"},
+        owners=OWNERS,
+        retry_policy=SERVER_RETRIES,
+        pool=GPU_POOL,
+    )
+    def search_quality(
+        database: DatabaseResource,
+        storage: StorageResource,
+        vectors: VectorStoreResource,
+        encoder: EncoderResource,
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """How well the serving model finds a product's picture by its title, over a seeded sample.
+
+        **Figures**: recall@1, recall@10 and mean reciprocal rank of the product's variant group, latency of the
+        search, and a contact sheet: each row a query, then its first results.
+
+        **When recall falls**: look at the contact sheet; a wrong preprocessor or model folder looks like noise.
+        """
+        store = vectors.open()
+        with one_line_failures():
+            report = measure_search(
+                database.open(),
+                store,
+                storage.images(),
+                alias=vectors.alias(),
+                serving=serving_collection(store, vectors.alias()),
+                load=encoder.load,
+            )
+        return dg.MaterializeResult(
+            metadata=md.texts(model=report.model_id)
+            | md.counts(queries=report.queries)
+            | {
+                "recall_at_1": dg.MetadataValue.float(round(report.recall_at_1, 4)),
+                "recall_at_10": dg.MetadataValue.float(round(report.recall_at_10, 4)),
+                "mean_reciprocal_rank": dg.MetadataValue.float(round(report.mrr, 4)),
+                "latency_p50_ms": dg.MetadataValue.float(round(report.latency_p50_ms, 2)),
+                "latency_p95_ms": dg.MetadataValue.float(round(report.latency_p95_ms, 2)),
+            }
+            | md.picture(report.sheet, "queries and their first results")
+            | md.seconds(total=report.seconds)
+        )
+
+    @dg.asset(
+        deps=["product_points"],
+        group_name="reports",
+        kinds={"postgres", "pandas"},
+        owners=OWNERS,
+        retry_policy=SERVER_RETRIES,
+    )
+    def catalog_health(
+        database: DatabaseResource, feeds: FeedsResource, vectors: VectorStoreResource
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """One row per store: last good day, verdict, products, held, rejected share, missing vectors, index lag.
+
+        **Start here when something is wrong**: stores that need a person come first, and `what_to_do` says what.
+        Everything is read from PostgreSQL when this runs; nothing is taken from Dagster's own history.
+        """
+        with one_line_failures():
+            table = health_table(
+                database.open(), feeds.open(), serving_collection(vectors.open(), vectors.alias())
+            )
+        waiting = int((table["what_to_do"] != OK).sum())
+        return dg.MaterializeResult(
+            metadata={
+                "stores": md.table(table.to_dict("records")),
+                "stores_that_need_a_person": dg.MetadataValue.int(waiting),
+                "products": dg.MetadataValue.int(int(table["products"].sum())),
+                "index_lag": dg.MetadataValue.int(int(table["index_lag"].sum())),
+            }
+        )
+
+    return [search_quality, catalog_health]

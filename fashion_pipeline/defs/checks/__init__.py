@@ -1,0 +1,1 @@
+"""Asset checks: contracts block, heuristics warn."""

@@ -1,0 +1,155 @@
+"""Checks on the line's partitions. Each puts its partition into its metadata and says what to do."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from fashion_pipeline.catalog import snapshots
+from fashion_pipeline.catalog.images import failing_pictures
+from fashion_pipeline.catalog.snapshots import Snapshot
+from fashion_pipeline.cleaning.contract import check_clean_file
+from fashion_pipeline.defs import metadata as md
+from fashion_pipeline.defs.partitions import LinePartition, partition_of
+from fashion_pipeline.defs.resources import DatabaseResource, StorageResource, VectorStoreResource
+from fashion_pipeline.line.clean import local_files
+from fashion_pipeline.line.points import serving_collection
+from fashion_pipeline.line.reconcile import reconcile_store
+
+#: Share of a store's pictures that may fail before it is worth a look: single dead links are normal.
+FAILING_PICTURES = 0.05
+
+#: Examples kept with a check, enough to start looking.
+SAMPLE = 10
+
+
+def _result(
+    where: LinePartition, passed: bool, *, metadata: md.Metadata, warn: bool = False, description: str = ""
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
+        metadata=md.texts(store=where.store, day=where.day) | metadata,
+        description=description or None,
+    )
+
+
+def _snapshot(database: DatabaseResource, where: LinePartition) -> Snapshot:
+    with database.open().connection() as connection:
+        return snapshots.require_snapshot(connection, where.store, where.day)
+
+
+def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefinition]:
+    """The checks on the line's partitions."""
+
+    @dg.asset_check(asset="clean_products", blocking=True, partitions_def=partitions)
+    def clean_file_keeps_its_contract(
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource, storage: StorageResource
+    ) -> dg.AssetCheckResult:
+        """The Parquet on disk, read again: schema, required values, unique ids, prices, currencies, row count.
+
+        **When it fails**: the file was changed after it was written, or the cleaner has a defect. Delete the
+        file that the metadata names and materialize clean_products again; if it fails again, report it.
+        """
+        where = partition_of(context)
+        snapshot = _snapshot(database, where)
+        with local_files(storage.open(), snapshot) as files:
+            problems = check_clean_file(Path(files.clean), int((snapshot.account or {})["clean"]))
+        return _result(
+            where,
+            not problems,
+            metadata=md.counts(violations=len(problems))
+            | {"sample": dg.MetadataValue.json(problems[:SAMPLE])}
+            | md.texts(file=storage.open().describe(snapshot.clean_key or "")),
+        )
+
+    @dg.asset_check(asset="clean_products", blocking=True, partitions_def=partitions)
+    def every_record_is_accounted_for(
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource
+    ) -> dg.AssetCheckResult:
+        """Records = yielding + context + broken; items = clean + rejected + duplicates + deletions.
+
+        **When it fails**: the reader or the mapping lost rows in silence; nothing may be applied. Report it
+        with the feed's file.
+        """
+        where = partition_of(context)
+        account = _snapshot(database, where).account or {}
+        names = ("records", "yielding", "broken", "items", "clean", "rejected", "duplicates")
+        numbers = {name: int(account[name]) for name in names}
+        context_records = sum(account["context"].values())
+        deletions = md.size(account["deletions"])
+        balanced = numbers["records"] == numbers["yielding"] + context_records + numbers["broken"]
+        settled = numbers["clean"] + numbers["rejected"] + numbers["duplicates"] + deletions
+        return _result(
+            where,
+            balanced and numbers["items"] == settled,
+            metadata=md.counts(**numbers, context=context_records, deletions=deletions),
+        )
+
+    @dg.asset_check(asset="clean_products", blocking=True, partitions_def=partitions)
+    def guards_accept_the_snapshot(
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource
+    ) -> dg.AssetCheckResult:
+        """The verdict of the guards on these bytes: shrink, rejected share, no row at all.
+
+        This check shows the verdict; the refusal itself is in the code that applies. **When it fails**: look at
+        the findings and at the feed. If it is wrong, materialize raw_feeds again once the store mended it. If it
+        is right, materialize clean_products with `accept_sha256`, `accept_guards` and `accept_reason`.
+        """
+        where = partition_of(context)
+        snapshot = _snapshot(database, where)
+        return _result(
+            where,
+            snapshot.verdict in {"ok", "accepted"},
+            metadata=md.texts(
+                verdict=snapshot.verdict, sha256=snapshot.sha256, accepted_because=snapshot.accepted_reason
+            )
+            | {"findings": dg.MetadataValue.json(snapshot.findings or [])},
+            description="; ".join(str(finding["message"]) for finding in snapshot.findings or []),
+        )
+
+    @dg.asset_check(asset="product_images", partitions_def=partitions)
+    def pictures_can_be_fetched(
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource
+    ) -> dg.AssetCheckResult:
+        """At most one picture in twenty of the store's active products fails.
+
+        **When it warns**: the sample names URLs and failure classes. `http_403` and `http_429` ask for a slower
+        rate in feeds.yaml; `forbidden_address` for an allowed host; `http_404` for a word with the store.
+        """
+        where = partition_of(context)
+        total, failing, sample = failing_pictures(database.open(), where.store, limit=SAMPLE)
+        return _result(
+            where,
+            failing <= FAILING_PICTURES * total,
+            warn=True,
+            metadata=md.counts(pictures=total, failing=failing) | {"sample": md.table(sample)},
+        )
+
+    @dg.asset_check(asset="product_points", partitions_def=partitions)
+    def index_agrees_with_catalogue(
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource, vectors: VectorStoreResource
+    ) -> dg.AssetCheckResult:
+        """The store's points against PostgreSQL, id by id: missing, orphaned, stale payload, stale vector.
+
+        **When it fails**: run product_points again. If it stays, the collection was changed behind the ledger,
+        by a restore for example: `fashion-pipeline index reconcile --repair` mends it.
+        """
+        where = partition_of(context)
+        store = vectors.open()
+        report = reconcile_store(
+            database.open(), store, where.store, serving=serving_collection(store, vectors.alias())
+        )
+        return _result(
+            where,
+            report.agrees,
+            metadata=md.counts(**report.counts())
+            | {"sample": dg.MetadataValue.json([str(each) for each in report.sample])},
+        )
+
+    return [
+        clean_file_keeps_its_contract,
+        every_record_is_accounted_for,
+        guards_accept_the_snapshot,
+        pictures_can_be_fetched,
+        index_agrees_with_catalogue,
+    ]

@@ -1,0 +1,59 @@
+"""Pools, retries, priorities: every number with its reason; and failures as Dagster knows them."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from fashion_pipeline.errors import PermanentError, TransientError
+
+#: One step at a time encodes: two models on one GPU or two cores only slow each other down.
+GPU_POOL = "gpu"
+#: One step at a time writes points: the embedded engine has one exclusive lock, a server's optimizer
+#: works better behind one writer.
+INDEX_POOL = "index"
+
+#: A shop that is down comes back within minutes or not before the next hourly tick: three tries in
+#: some four minutes, apart so that many stores on one host do not come back together.
+NETWORK_RETRIES = dg.RetryPolicy(
+    max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+#: A database or vector store that restarts is back within a minute.
+SERVER_RETRIES = dg.RetryPolicy(
+    max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+#: Seconds between two lines of progress in a run's log.
+PROGRESS_SECONDS = 5.0
+
+OWNERS = ["team:catalogue"]
+
+
+@contextmanager
+def one_line_failures() -> Iterator[None]:
+    """Show our own errors as one line in the UI; permanent ones are not tried again.
+
+    Other exceptions pass as they are: they are defects or a server that went away, and their trace matters.
+    """
+    try:
+        yield
+    except PermanentError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except TransientError as error:
+        raise dg.Failure(description=str(error)) from error
+
+
+def progress_to(log: logging.Logger | dg.DagsterLogManager, what: str) -> Callable[[int, int | None], None]:
+    """A progress callback (done, total) that logs a line every few seconds."""
+    last = time.monotonic()
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_SECONDS:
+            last = now
+            log.info(f"{what}: {done:,}" + (f" of {total:,}" if total else ""))  # noqa: G004 - Dagster's own log
+
+    return progress

@@ -1,0 +1,70 @@
+"""Schedules: stores when they are due, health after them, search quality once a day. All start stopped."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from fashion_pipeline.defs.partitions import LinePartition
+from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
+
+
+def due_stores(feeds: FeedsConfig, moment: datetime) -> Iterable[LinePartition]:
+    """The partitions of the day that are due at `moment`: active stores whose time of day has come.
+
+    The day is the UTC day in which the store's own time falls.
+    """
+    day = moment.astimezone(UTC).date()
+    if day < feeds.first_day or (feeds.last_day is not None and day > feeds.last_day):
+        return
+    for store in feeds.stores:
+        due = _due_moment(store, day)
+        if store.status == "active" and due is not None and due <= moment:
+            yield LinePartition(store.id, day)
+
+
+def _due_moment(store: StoreConfig, day: date) -> datetime | None:
+    """When the store is due within the UTC day `day`; None on a day that its clock change skips."""
+    zone = ZoneInfo(store.timezone)
+    for shift in (-1, 0, 1):
+        local = datetime.combine(day + timedelta(days=shift), store.due_at, zone)
+        if local.astimezone(UTC).date() == day:
+            return local.astimezone(UTC)
+    return None
+
+
+def build(
+    feeds: FeedsConfig, line: dg.UnresolvedAssetJobDefinition, others: Sequence[dg.UnresolvedAssetJobDefinition]  # type: ignore[name-defined]
+) -> list[dg.ScheduleDefinition]:
+    """The schedules over these stores and jobs."""
+
+    @dg.schedule(
+        name="due_stores",
+        job=line,
+        cron_schedule="0 * * * *",
+        execution_timezone="UTC",
+        description="Each hour: a run of the line for every active store whose time of day has come, once a day.",
+    )
+    def due_stores_schedule(
+        context: dg.ScheduleEvaluationContext,
+    ) -> Sequence[dg.RunRequest] | dg.SkipReason:
+        requests = [
+            dg.RunRequest(
+                run_key=f"{partition.day}|{partition.store}", partition_key=partition.key, tags={"store": partition.store}
+            )
+            for partition in due_stores(feeds, context.scheduled_execution_time)
+        ]
+        return requests or dg.SkipReason("no active store of feeds.yaml is due on this day")
+
+    crons = {"health": "45 * * * *", "quality": "30 4 * * *"}
+    return [
+        due_stores_schedule,
+        *(
+            dg.ScheduleDefinition(name=f"{job.name}_schedule", job=job, cron_schedule=crons[job.name])
+            for job in others
+            if job.name in crons
+        ),
+    ]
+
+

@@ -1,0 +1,1 @@
+"""One core function per asset: plain objects in, one frozen report out."""

@@ -1,0 +1,92 @@
+"""`catalog_health`: one row per store, with what to do."""
+
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.catalog.health import StoreHealth, store_health
+from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
+from fashion_pipeline.line.points import Serving
+
+OK = "nothing"
+
+
+def health_table(
+    database: Database, feeds: FeedsConfig, serving: Serving, *, now: datetime | None = None
+) -> pd.DataFrame:
+    """The stores and how they stand: a row each, those that need a person first.
+
+    Columns: store, status, last_good_day, verdict, products, held, rejected_share, missing_vectors,
+    index_lag, late, what_to_do.
+    """
+    moment = now or datetime.now(UTC)
+    rows = store_health(
+        database,
+        [store.id for store in feeds.stores],
+        collection=serving.collection,
+        model_id=serving.model_id,
+    )
+    records = []
+    for store, health in zip(feeds.stores, rows, strict=True):
+        late = is_late(store, health, feeds, moment)
+        records.append(
+            {
+                "store": store.id,
+                "status": store.status,
+                "last_good_day": health.last_good_day,
+                "verdict": health.verdict or "none",
+                "products": health.products,
+                "held": health.held,
+                "rejected_share": round(health.rejected_share, 4),
+                "missing_vectors": health.without_picture + health.without_vector,
+                "index_lag": health.index_lag,
+                "late": late,
+                "what_to_do": _advice(store, health, late),
+            }
+        )
+    table = pd.DataFrame.from_records(records)
+    return table.sort_values(by="what_to_do", key=lambda column: column == OK, kind="stable", ignore_index=True)
+
+
+def is_late(store: StoreConfig, health: StoreHealth, feeds: FeedsConfig, moment: datetime) -> bool:
+    """Whether an active store should have a newer good day by now.
+
+    A finished history (`last_day`) is late only while its last day is not there.
+    """
+    if store.status != "active":
+        return False
+    due = _last_due_day(store, moment)
+    if feeds.last_day is not None:
+        due = min(due, feeds.last_day)
+    return due >= feeds.first_day and (health.last_good_day is None or health.last_good_day < due)
+
+
+def _last_due_day(store: StoreConfig, moment: datetime):  # type: ignore[no-untyped-def]
+    zone = ZoneInfo(store.timezone)
+    latest = moment - timedelta(hours=store.thresholds.late_after_hours)
+    local = latest.astimezone(zone)
+    due = datetime.combine(local.date(), store.due_at, zone)
+    if due > local:
+        due = datetime.combine(local.date() - timedelta(days=1), store.due_at or time(), zone)
+    return due.astimezone(UTC).date()
+
+
+def _advice(store: StoreConfig, health: StoreHealth, late: bool) -> str:
+    if store.status != "active":
+        return OK
+    if health.failure:
+        return f"mend or wait for the feed, then re-run the line for {health.last_captured_day}: {health.failure}"
+    if health.verdict == "refused":
+        guards = ", ".join(sorted({str(finding["guard"]) for finding in health.findings or []}))
+        return f"look at the feed of {health.last_captured_day} ({guards}): accept it in clean_products, or fetch it anew"
+    if late:
+        return "the feed is late: look at the store's last run of raw_feeds"
+    if health.last_good_day is None:
+        return "no feed was applied yet: run the line for this store"
+    if health.index_lag:
+        return "run product_points for this store; if it stays, reconcile the index"
+    if health.without_vector:
+        return "run image_embeddings for this store, then product_points"
+    return OK
