@@ -237,8 +237,8 @@ class EmbeddedPostgres:
                     process.launch(place, binaries, give_up - time.monotonic())
                 elif found.answer == "absent" and process.lost_socket(place):
                     raise PermanentError(
-                        f"the server of {self.root} runs, and its socket {place.socket} was deleted (a cleaner of "
-                        "/tmp does that): stop it and start it again, it does so in good order"
+                        f"the server of {self.root} runs and its socket {place.socket} was deleted, as a "
+                        "cleaner of temporary files may do: stop it, which still works, and start it again"
                     )
                 if time.monotonic() > give_up:
                     reason = (

@@ -8,8 +8,11 @@ import alembic.command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.errors import Diagnostic
 
 from fashion_pipeline.catalog.engine import Database
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,17 @@ def migrate(database: Database, ini: Path, *, revision: str = "head") -> Migrati
     before = migration_state(database, ini)
     if revision == "head" and before.up_to_date:
         return before
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config(str(ini))
     with database.connection() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.add_notice_handler(_say)
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, revision)
     return before
+
+
+def _say(notice: Diagnostic) -> None:
+    """Pass on what the server remarks, such as an extension that it does not have."""
+    if notice.severity_nonlocalized == "WARNING":
+        logger.warning("PostgreSQL: %s", notice.message_primary)

@@ -1,0 +1,106 @@
+"""What all tests share: real parts, one embedded PostgreSQL per session, a database per test."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fashion_pipeline.catalog.embedded_postgres import EmbeddedPostgres
+from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.catalog.migrate import migrate
+from fashion_pipeline.storage import DataLocation
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = ROOT.parent / "shared" / "real"
+
+
+@pytest.fixture(scope="session")
+def real_feeds() -> Path:
+    """Folder of real feeds; a checkout without them skips the test."""
+    if not (REAL / "feeds").is_dir():
+        pytest.skip("the real feeds are not beside this checkout")
+    return REAL / "feeds"
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> Path:
+    """Folder of real photos; a checkout without them skips the test."""
+    if not (REAL / "photos").is_dir():
+        pytest.skip("the real photos are not beside this checkout")
+    return REAL / "photos"
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a database on a server on which tests may create databases.
+
+    `DATABASE_URL` names an outside server; without it the embedded one is started for the session.
+    """
+    outside = os.environ.get("DATABASE_URL")
+    if outside:
+        yield outside
+        return
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    with server.running():
+        server.ensure_database("fashion")
+        yield server.url("fashion")
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str) -> Iterator[str]:
+    """Name of a migrated database that tests copy: copying takes 40 ms, migrating ten times that."""
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    _execute(postgres_url, f'CREATE DATABASE "{name}"')
+    database = Database(_sibling(postgres_url, name))
+    migrate(database, ROOT / "alembic.ini")
+    database.dispose()
+    yield name
+    _execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
+    """URL of a fresh, migrated database of this test's own."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _execute(postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{template_database}"')
+    yield _sibling(postgres_url, name)
+    _execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str) -> Iterator[str]:
+    """URL of a database without any table."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _execute(postgres_url, f'CREATE DATABASE "{name}"')
+    yield _sibling(postgres_url, name)
+    _execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A fresh, migrated database."""
+    opened = Database(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataLocation:
+    """An empty data location."""
+    return DataLocation(str(tmp_path / "data"))
+
+
+def _execute(url: str, statement: str) -> None:
+    import psycopg
+
+    plain = url.replace("postgresql+psycopg://", "postgresql://", 1)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(statement)  # type: ignore[call-overload]
+
+
+def _sibling(url: str, name: str) -> str:
+    from sqlalchemy import make_url
+
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
