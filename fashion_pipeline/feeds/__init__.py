@@ -1,0 +1,1 @@
+"""What a store sends: configuration, fetching bytes, readers and mappings."""

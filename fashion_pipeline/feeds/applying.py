@@ -1,0 +1,121 @@
+"""A mapping applied: chunks of source fields to batches of item columns, column by column."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+from fashion_pipeline.feeds.items import ItemBatch, Value
+from fashion_pipeline.feeds.mapping import PRICE_PAIR, Mapping
+from fashion_pipeline.feeds.records import Chunk
+
+LIST_COLUMNS = frozenset({"additional_image_urls"})
+#: Between URLs stands a comma, semicolon, bar or blank; a URL itself may hold the first two.
+URL_BORDER = re.compile(r"(?:\s*[,;|]\s*|\s+)(?=(?:https?|file|s3|gs|data):|//)", re.IGNORECASE)
+BORDER = frozenset(",;| \t\r\n")
+PLAIN_BORDER = re.compile(r"\s*[,;|]\s*")
+
+
+class Applier:
+    """Applies one mapping to the chunks of one read."""
+
+    def __init__(self, mapping: Mapping) -> None:
+        self._mapping = mapping
+        self._columns = [(column, mapping.candidates(column)) for column in mapping.fields]
+        self._constants = dict(mapping.constants)
+        if mapping.price_unit == "minor":
+            # The cleaner knows how many digits each currency has.
+            self._constants.setdefault("currency_minor_unit", "iso")
+
+    def apply(self, chunk: Chunk) -> ItemBatch:
+        """The items of a chunk, in its order."""
+        columns: dict[str, list[Value]] = {}
+        for column, candidates in self._columns:
+            sources = [source for name in candidates for source in chunk.columns(name)]
+            if sources:
+                merge = _lists if column in LIST_COLUMNS else _first
+                columns[column] = merge(sources)
+        current, regular = (columns.pop(name, None) for name in PRICE_PAIR)
+        if current is not None or regular is not None:
+            _pair(columns, current, regular)
+        for column, table in self._mapping.values.items():
+            if column in columns:
+                columns[column] = [_translated(value, table) for value in columns[column]]
+        for column, constant in self._constants.items():
+            before = columns.get(column)
+            columns[column] = (
+                [constant] * chunk.size if before is None else [constant if _blank(v) else v for v in before]
+            )
+        return ItemBatch(chunk.size, columns, chunk.record, chunk.place, chunk.raw)
+
+
+def _blank(value: Value) -> bool:
+    return not value or (isinstance(value, str) and value.isspace())
+
+
+def _scalar(value: Value) -> Value:
+    """The first that says something, where a field stands several times."""
+    if isinstance(value, list):
+        return next((part for part in value if part and not part.isspace()), value[0] if value else None)
+    return value
+
+
+def _first(sources: Sequence[list[Value]]) -> list[Value]:
+    merged = sources[0]
+    for source in sources[1:]:
+        merged = [other if _blank(value) else value for value, other in zip(merged, source, strict=True)]
+    if list in set(map(type, merged)):
+        merged = [_scalar(value) for value in merged]
+    return merged
+
+
+def split_list(value: str) -> list[str]:
+    """One field that holds several URLs, taken apart."""
+    text = value.strip()
+    if not text:
+        return []
+    if BORDER.isdisjoint(text):
+        return [text]
+    border = URL_BORDER if ":" in text or text.startswith("//") else PLAIN_BORDER
+    return [part for part in border.split(text) if part]
+
+
+def _lists(sources: Sequence[list[Value]]) -> list[Value]:
+    merged: list[Value] = []
+    for values in zip(*sources, strict=True):
+        found: dict[str, None] = {}
+        for value in values:
+            for text in value if isinstance(value, list) else (value,):
+                if text:
+                    found.update(dict.fromkeys(split_list(text)))
+        merged.append(list(found))
+    return merged
+
+
+def _amount(value: Value) -> Decimal | None:
+    try:
+        return Decimal(value.strip()) if isinstance(value, str) else None
+    except InvalidOperation:
+        return None
+
+
+def _pair(columns: dict[str, list[Value]], current: list[Value] | None, regular: list[Value] | None) -> None:
+    """price and sale_price out of what is asked and what is struck through.
+
+    A regular price that is lower, equal, no plain number or missing is no reason to call the other a sale.
+    """
+    if current is None or regular is None:
+        columns.setdefault("price", current or regular or [])
+        return
+    price: list[Value] = []
+    sale: list[Value] = []
+    for asked, struck in zip(current, regular, strict=True):
+        now, before = _amount(asked), _amount(struck)
+        reduced = now is not None and before is not None and before > now
+        price.append(struck if reduced or _blank(asked) else asked)
+        sale.append(asked if reduced else None)
+    columns.setdefault("price", price)
+    columns.setdefault("sale_price", sale)
+
+
+def _translated(value: Value, table: dict[str, str]) -> Value:
+    return table.get(value.strip().lower(), value) if isinstance(value, str) else value

@@ -1,0 +1,200 @@
+"""Shopify `products.json`: one document or a crawl of pages. A product is a record, its variants the items.
+
+The reader flattens a variant and its product into one row of source fields; the mapping says what becomes
+of them. https://shopify.dev/docs/api/ajax/reference/product
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fashion_pipeline.errors import FeedError
+from fashion_pipeline.feeds.encoding import text_chunks
+from fashion_pipeline.feeds.items import Value
+from fashion_pipeline.feeds.mapping import normal_name
+from fashion_pipeline.feeds.readers.json_stream import JsonList
+from fashion_pipeline.feeds.records import Chunk, Read, Source, json_text
+
+#: What Shopify writes where a product has only one variant.
+DEFAULT = frozenset({"Default Title", "Default"})
+#: Source fields of the product that every variant has too; those of the variant win.
+OF_PRODUCT = ("title", "body_html", "vendor", "product_type", "handle", "published_at")
+OF_VARIANT = ("id", "price", "compare_at_price", "available", "sku", "barcode")
+
+Row = dict[str, "Value"]
+
+
+def read_shopify(source: Source) -> Iterator[Read]:
+    """Records of one document of products.
+
+    Raises:
+        FeedError: no JSON, cut, or an object without the list of products (an error message of the shop).
+    """
+    key = source.mapping.records or "products"
+    batch = _Batch(source)
+    with source.open() as stream:
+        products = JsonList(text_chunks(stream, source.encoding), source.name, key)
+        for element in products:
+            place = source.place(f"product {element.number} (line {element.line})")
+            problem = element.problem or _problem(element.value)
+            if problem:
+                yield from batch.flush()
+                raw = element.text or json_text(element.value)[:10_000]
+                yield source.tally.broken(place, problem, raw)
+            else:
+                batch.add(element.value, place)
+                if len(batch.rows) >= source.batch_size:
+                    yield from batch.flush()
+        if not products.found:
+            raise FeedError(_no_products(products.outside, key, source))
+    yield from batch.flush()
+
+
+def _no_products(outside: dict[str, Any], key: str, source: Source) -> str:
+    for name in ("errors", "error", "message"):
+        if name in outside:
+            return f"{source.name} is an error message ({str(outside[name])[:200]}): fetch it again"
+    found = ", ".join(list(outside)[:12]) or "nothing"
+    return (
+        f"{source.name}: other format than configured: no list {key!r} in the JSON, found keys: {found}; "
+        "set the right `format:`"
+    )
+
+
+def _problem(product: Any) -> str:
+    if not isinstance(product, dict):
+        return "no JSON object"
+    variants = product.get("variants")
+    if "variants" not in product:
+        return "no `variants`: not a product of Shopify's storefront"
+    if variants is not None and not (
+        isinstance(variants, list) and all(isinstance(variant, dict) for variant in variants)
+    ):
+        return "`variants` is no list of objects"
+    return ""
+
+
+def _text(value: Any) -> str | None:
+    """A JSON value as text; numbers are text already."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json_text(value)
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _option_names(product: dict[str, Any]) -> list[str]:
+    names = []
+    options = product.get("options")
+    for option in options if isinstance(options, list) else []:
+        # Older themes give plain names.
+        name = option.get("name") if isinstance(option, dict) else option
+        names.append(f"option:{normal_name(str(name))}")
+    return names
+
+
+class _Batch:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        mapping = source.mapping
+        self.known_options = {
+            name for column in mapping.fields for name in mapping.candidates(column) if ":" in name
+        }
+        self.rows: list[Row] = []
+        self.origin: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.record: list[int] = []
+        self.place: list[str] = []
+
+    def add(self, product: dict[str, Any], place: str) -> None:
+        """Take one product; one that a crawl saw on an earlier page is context."""
+        source, tally = self.source, self.source.tally
+        variants = product.get("variants") or []
+        if source.documents > 1 and product.get("id") is not None:
+            # Page numbers shift when products change during a crawl (feeds.md, Shopify).
+            mark = hash(str(product["id"]))
+            if mark in source.seen:
+                tally.context("repeated on a later page")
+                return
+            source.seen.add(mark)
+        if not variants:
+            tally.context("product without variants")
+            return
+        tally.yielding(1, len(variants))
+        options, images = _option_names(product), _dicts(product.get("images"))
+        images.sort(key=lambda image: int(str(image.get("position") or 0)) if _is_number(image) else 0)
+        tags = product.get("tags")
+        shared: Row = {name: _text(product[name]) for name in OF_PRODUCT if name in product}
+        shared["product_id"] = _text(product.get("id"))
+        shared["tags"] = [str(tag) for tag in tags] if isinstance(tags, list) else _text(tags)
+        for number, variant in enumerate(variants, 1):
+            row = dict(shared)
+            row.update((name, _text(variant[name])) for name in OF_VARIANT if name in variant)
+            self._options(row, variant, options)
+            self._images(row, variant, images)
+            row["url"] = self._url(shared.get("handle"), row.get("id"))
+            self.rows.append(row)
+            self.origin.append((product, variant))
+            self.record.append(tally.report.records)
+            self.place.append(f"{place}, variant {number}")
+
+    def _options(self, row: Row, variant: dict[str, Any], names: list[str]) -> None:
+        title, told = str(row.get("title") or ""), []
+        for index, name in enumerate(names[:3], 1):
+            value = _text(variant.get(f"option{index}"))
+            if not value or value in DEFAULT:
+                continue
+            row[name] = value
+            # Colour and size have columns of their own; what else tells variants apart goes to the title.
+            if name not in self.known_options and value.casefold() not in title.casefold():
+                told.append(value)
+        if told:
+            row["title"] = f"{title} - {' / '.join(told)}"
+
+    def _images(self, row: Row, variant: dict[str, Any], images: list[dict[str, Any]]) -> None:
+        featured = variant.get("featured_image")
+        main = featured.get("src") if isinstance(featured, dict) else None
+        if not main:
+            own = [
+                image
+                for image in images
+                if image.get("id") is not None
+                and (image["id"] == variant.get("image_id")
+                     or variant.get("id") in (image.get("variant_ids") or ()))
+            ]  # fmt: skip
+            main = next((image.get("src") for image in (own or images)), None)
+        sources = [str(image["src"]) for image in images if image.get("src")]
+        row["image"] = str(main) if main else None
+        row["images"] = [url for url in sources if url != main]
+
+    def _url(self, handle: Value, variant_id: Value) -> str | None:
+        if not handle or not self.source.base_url:
+            return None
+        query = f"?variant={variant_id}" if variant_id else ""
+        return f"{self.source.base_url}/products/{handle}{query}"
+
+    def flush(self) -> Iterator[Chunk]:
+        """The rows so far as a chunk, if there are any."""
+        if not self.rows:
+            return
+        rows, origin, record, place = self.rows, self.origin, self.record, self.place
+        self.rows, self.origin, self.record, self.place = [], [], [], []
+        names = set().union(*rows)
+
+        def raw(i: int) -> str:
+            product, variant = origin[i]
+            return json_text({**product, "variants": [variant]})
+
+        yield Chunk(
+            size=len(rows),
+            columns=lambda name: [[row.get(name) for row in rows]] if name in names else [],
+            record=record,
+            place=place,
+            raw=raw,
+        )
+
+
+def _is_number(image: dict[str, Any]) -> bool:
+    return str(image.get("position") or "0").isdecimal()

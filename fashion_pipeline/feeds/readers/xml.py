@@ -1,0 +1,171 @@
+"""XML feeds: Google Merchant RSS 2.0 and Atom, and any file that repeats one element.
+
+A field is a direct child of the record's element, known by its local name, with or without `g:`; a child of
+a child (`g:shipping/g:price`) is no field. The parser loads no DTD, resolves no entity, opens no address.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lxml import etree
+
+from fashion_pipeline.errors import FeedError
+from fashion_pipeline.feeds.encoding import utf8_chunks
+from fashion_pipeline.feeds.items import Value
+from fashion_pipeline.feeds.mapping import normal_name
+from fashion_pipeline.feeds.readers.xml_mending import mend
+from fashion_pipeline.feeds.records import MAX_RECORD, Chunk, Read, Source, json_text
+
+GOOGLE = "http://base.google.com/ns/1.0"
+NAMESPACE_MARKS = re.compile(r'\sxmlns(?::\w+)?="[^"]*"')
+RECORD_ELEMENTS = ("item", "entry")
+
+Record = dict[str, str | list[str]]
+
+
+def read_xml(source: Source) -> Iterator[Read]:
+    """Records of one XML document.
+
+    Raises:
+        FeedError: not well-formed, cut before its end, with a DTD of its own, or a record is too large.
+    """
+    elements = (source.mapping.records,) if source.mapping.records else RECORD_ELEMENTS
+    # recover: an undeclared prefix alone must not end the read; every other error does, see _check.
+    parser = etree.XMLPullParser(
+        events=("end",),
+        tag=[f"{{*}}{name}" for name in elements],
+        recover=True,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+        encoding="utf-8",
+    )
+    batch, since = _Batch(source), 0
+    with source.open() as stream:
+        for data in mend(utf8_chunks(stream, source.encoding), source.tally):
+            parser.feed(data)
+            since += len(data)
+            _check(parser, source)
+            for _, element in parser.read_events():
+                batch.add(element)
+                _forget(element)
+                since = 0
+                if len(batch.records) >= source.batch_size:
+                    yield batch.flush()
+            if since > MAX_RECORD:
+                raise FeedError(
+                    f"{source.name}: {since:,} bytes without a further <{elements[0]}>: a record that large "
+                    "is not read; is this the right `format:`?"
+                )
+    try:
+        root = parser.close()
+    except etree.XMLSyntaxError as error:
+        raise FeedError(f"{source.name} is no XML document: {error.msg}; look at the file") from error
+    _check(parser, source, ended=True)
+    if batch.records:
+        yield batch.flush()
+    elif not source.tally.report.records and _local(root.tag)[1].lower() not in ("rss", "feed", "rdf"):
+        raise FeedError(
+            f"{source.name}: other format than configured: no <{'> or <'.join(elements)}> in the XML (root "
+            f"<{root.tag}>); set the right `format:`, or say the element by `mapping: {{records: ...}}`"
+        )
+
+
+#: Errors that say what is wrong also where they are found at the end of the document.
+NOT_CUT = frozenset({etree.ErrorTypes.ERR_TAG_NAME_MISMATCH, etree.ErrorTypes.ERR_DOCUMENT_END})
+
+
+def _check(parser: Any, source: Source, *, ended: bool = False) -> None:
+    log = parser.feed_error_log
+    for entry in log:
+        if entry.type == etree.ErrorTypes.NS_ERR_UNDEFINED_NAMESPACE and len(log) < 1000:
+            continue
+        where = f"{source.name}, line {entry.line}"
+        if ended and entry.type not in NOT_CUT:
+            raise FeedError(f"{where}: the XML ends before its closing tag: truncated; fetch it again")
+        raise FeedError(f"{where}: not well-formed XML ({entry.message}): ask the store to mend its feed")
+
+
+def _forget(element: Any) -> None:
+    """Free a record and what stood before it, so that the tree does not grow with the file."""
+    element.clear(keep_tail=True)
+    parent = element.getparent()
+    if parent is not None:
+        while (before := element.getprevious()) is not None:
+            parent.remove(before)
+
+
+def _value(child: Any) -> str:
+    if len(child):
+        # Markup that was not escaped: keep it as text, so that cleaning sees the tags.
+        inner = [child.text or "", *(etree.tostring(part, encoding="unicode") for part in child)]
+        return NAMESPACE_MARKS.sub("", "".join(inner))
+    return child.text or child.get("href") or ""
+
+
+def _local(tag: str) -> tuple[bool, str]:
+    """Whether a tag is of Google's namespace, and its local name."""
+    namespace, brace, name = tag.rpartition("}")
+    if brace:
+        return namespace == "{" + GOOGLE, name
+    prefix, colon, name = tag.rpartition(":")
+    return bool(colon) and prefix == "g", name
+
+
+class _Batch:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.records: list[Record] = []
+        self.places: list[str] = []
+        self.names: dict[str, tuple[bool, str]] = {}
+
+    def add(self, element: Any) -> None:
+        plain: Record = {}
+        google: Record = {}
+        for child in element:
+            tag = child.tag
+            if not isinstance(tag, str):
+                continue
+            known = self.names.get(tag)
+            if known is None:
+                is_google, local = _local(tag)
+                known = is_google, normal_name(local)
+                if len(self.names) < 10_000:
+                    self.names[tag] = known
+            name = known[1]
+            if name == "link" and child.get("rel") not in (None, "alternate"):
+                continue  # Atom: links to itself, to comments, to an edit page
+            fields = google if known[0] else plain
+            value, before = _value(child), fields.get(name)
+            if before is None:
+                fields[name] = value
+            elif isinstance(before, list):
+                before.append(value)
+            else:
+                fields[name] = [before, value]
+        # Where a record has both (Atom's own <id> beside <g:id>), Google's is meant.
+        self.records.append({**plain, **google} if plain else google)
+        number = self.source.tally.report.records + len(self.records)
+        self.places.append(self.source.place(f"item {number} (line {element.sourceline})"))
+
+    def flush(self) -> Chunk:
+        records, places, tally = self.records, self.places, self.source.tally
+        self.records, self.places = [], []
+        first = tally.report.records + 1
+        tally.yielding(len(records), len(records))
+        names = set().union(*records)
+
+        def columns(name: str) -> list[list[Value]]:
+            return [[record.get(name) for record in records]] if name in names else []
+
+        return Chunk(
+            size=len(records),
+            columns=columns,
+            record=list(range(first, first + len(records))),
+            place=places,
+            raw=lambda i: json_text(records[i]),
+        )

@@ -1,0 +1,83 @@
+"""What the feed tests share: stores, reading to the end, and the real feeds where they exist."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fashion_pipeline.feeds.config import StoreConfig
+from fashion_pipeline.feeds.items import BrokenRecord, ReadReport, Value
+from fashion_pipeline.feeds.reading import open_items
+
+REAL_FEEDS = Path(__file__).resolve().parents[2].parent / "shared" / "real" / "feeds"
+
+
+@dataclass
+class Read:
+    """A feed read to its end, with the columns of all batches joined."""
+
+    items: list[dict[str, Value]]
+    broken: list[BrokenRecord]
+    places: list[str]
+    records: list[int]
+    raws: list[str]
+    report: ReadReport
+
+    def column(self, name: str) -> list[Value]:
+        return [item.get(name) for item in self.items]
+
+    def recovery(self, words: str) -> int:
+        return sum(r.count for r in self.report.recoveries if words in r.what)
+
+
+def store(format_name: str = "google_csv", **fields: Any) -> StoreConfig:
+    """A store of that format."""
+    return StoreConfig(**{"id": "shop", "format": format_name, "location": "feed", **fields})
+
+
+def read(path: Path, config: StoreConfig, **options: Any) -> Read:
+    """Read a file to its end; asserts that every record and item is accounted for."""
+    reader = open_items(path, config, **options)
+    result = Read([], [], [], [], [], reader.report)
+    for step in reader:
+        if isinstance(step, BrokenRecord):
+            result.broken.append(step)
+            continue
+        assert all(len(column) == step.size for column in step.columns.values())
+        assert step.size == len(step.record) == len(step.place)
+        for index in range(step.size):
+            result.items.append({name: column[index] for name, column in step.columns.items()})
+            result.raws.append(step.raw(index))
+        result.places.extend(step.place)
+        result.records.extend(step.record)
+    report = reader.report
+    assert report.balanced(), report
+    assert report.items == len(result.items)
+    assert report.broken == len(result.broken)
+    assert report.yielding == len(set(result.records))
+    return result
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Callable[..., Read]:
+    """Write bytes to a file and read them."""
+
+    def write_and_read(data: bytes | str, format_name: str = "google_csv", **fields: Any) -> Read:
+        path = tmp_path / "feed"
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        options = {
+            name: fields.pop(name) for name in ("charset", "content_type", "batch_size") if name in fields
+        }
+        return read(path, store(format_name, **fields), **options)
+
+    return write_and_read
+
+
+def real_feed(name: str) -> Path:
+    """A real feed, or a skipped test where the real feeds are not beside the project."""
+    path = REAL_FEEDS / name
+    if not path.is_file():
+        pytest.skip(f"real feeds are not beside the project (shared/real/feeds/{name})")
+    return path
