@@ -20,11 +20,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from fashion_pipeline.errors import ForbiddenAddressError, PermanentError
+from fashion_pipeline.errors import ForbiddenAddressError, PermanentError, SettingsError
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
 DEFAULT_PORTS = frozenset({80, 443})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -59,7 +57,6 @@ FORBIDDEN_V6: tuple[tuple[IPv6Network, str], ...] = tuple(
         ("64:ff9b:1::/48", "a local translation prefix"),
         ("fc00::/7", "private or cloud metadata"),
         ("fe80::/10", "link-local"),
-        ("fec0::/10", "site-local"),
         ("ff00::/8", "multicast"),
         ("2001::/23", "Teredo or reserved"),
         ("2001:db8::/32", "reserved for documentation"),
@@ -80,11 +77,8 @@ SAFE_HEADERS = frozenset(
 LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST = re.compile(rf"{LABEL}(\.{LABEL})*")
 NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-SECRET_WORDS = (
-    "token", "secret", "passw", "pwd", "apikey", "accesskey", "keyid", "signature", "credential",
-    "auth", "session", "jwt", "hmac",
-)  # fmt: skip
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # and bytes of a header that are no UTF-8
+SECRET_WORDS = re.compile("token|secret|passw|pwd|accesskey|keyid|signature|credential|auth|session|jwt|hmac")
 SECRET_NAMES = frozenset({"key", "sig", "sid", "pass", "code", "policy", "user", "username", "login"})
 SECRET_PATHS = frozenset({"key", "apikey", "token", "accesstoken", "secret", "password", "signature", "auth"})
 
@@ -105,6 +99,12 @@ class AddressPolicy:
     file_roots: tuple[Path, ...] = ()
     max_redirects: int = 3
 
+    def __post_init__(self) -> None:
+        try:
+            _allowed(self.allowed_hosts)
+        except ValueError as error:
+            raise SettingsError(f"allowed hosts: {error}; write names, addresses or networks") from error
+
     def allows_host(self, host: str) -> bool:
         """Whether `host` is allowed by its own name, written in any case, with or without a last dot."""
         return _normal_host(host) in _allowed(self.allowed_hosts)[0]
@@ -115,7 +115,7 @@ class AddressPolicy:
 
 
 @lru_cache(maxsize=64)
-def _allowed(entries: frozenset[str]) -> tuple[frozenset[str], tuple[Network, ...]]:
+def _allowed(entries: frozenset[str]) -> tuple[frozenset[str], tuple[IPv4Network | IPv6Network, ...]]:
     names = frozenset(_normal_host(entry) for entry in entries if "/" not in entry)
     return names, tuple(ip_network(entry, strict=False) for entry in sorted(entries) if "/" in entry)
 
@@ -370,9 +370,7 @@ def _plain(name: str) -> str:
 def _is_secret(name: str) -> bool:
     plain, words = _plain(name), re.split(r"[^a-z0-9]+", name.lower())
     return (
-        plain.endswith("key")
-        or not SECRET_NAMES.isdisjoint(words)
-        or any(word in plain for word in SECRET_WORDS)
+        plain.endswith("key") or not SECRET_NAMES.isdisjoint(words) or SECRET_WORDS.search(plain) is not None
     )
 
 
@@ -389,8 +387,7 @@ def redact(url: str) -> str:
         query = parse_qsl(split.query, keep_blank_values=True)
     except ValueError:
         return re.split(r"[?#@]", clean, maxsplit=1)[0] + "..."
-    path = split.path if split.netloc else split.path.rpartition("@")[2]
-    parts = path.split("/")
+    parts = (split.path if split.netloc else split.path.rpartition("@")[2]).split("/")
     for index in range(1, len(parts)):
         if parts[index] and _plain(parts[index - 1]) in SECRET_PATHS:
             parts[index] = "***"

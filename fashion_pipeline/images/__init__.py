@@ -1,0 +1,1 @@
+"""The guarded, polite fetcher; the content-addressed store; inspection."""

@@ -1,0 +1,65 @@
+"""Pictures by the SHA-256 of their bytes: equal bytes are one file, whatever URLs they came from."""
+
+import threading
+from typing import IO
+
+from fashion_pipeline.ids import check_sha256, sha256_bytes
+from fashion_pipeline.storage import DataLocation
+
+FOLDER = "images"
+
+
+class ImageStore:
+    """`images/ab/cd/<sha256>` in a data location; safe to use from many threads."""
+
+    def __init__(self, data: DataLocation) -> None:
+        self._data = data
+        # Striped by the first byte of the digest: two threads with the same bytes write them once.
+        self._locks = tuple(threading.Lock() for _ in range(256))
+
+    def key(self, sha256: str) -> str:
+        """The key of a picture in the data location.
+
+        Raises:
+            ValueError: not a SHA-256 digest.
+        """
+        check_sha256(sha256)
+        return f"{FOLDER}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+    def put(self, data: bytes) -> tuple[str, bool]:
+        """Store `data` whole or not at all; the digest, and whether the bytes were new."""
+        sha256 = sha256_bytes(data)
+        key = self.key(sha256)
+        with self._locks[int(sha256[:2], 16)]:
+            if self._data.exists(key):
+                return sha256, False
+            self._data.write(key, data)
+        return sha256, True
+
+    def exists(self, sha256: str) -> bool:
+        """Whether the picture is there."""
+        return self._data.exists(self.key(sha256))
+
+    def open(self, sha256: str) -> IO[bytes]:
+        """Open a picture for reading.
+
+        Raises:
+            PermanentError: it is not there.
+        """
+        return self._data.open(self.key(sha256))
+
+    def read(self, sha256: str) -> bytes:
+        """The bytes of a picture.
+
+        Raises:
+            PermanentError: it is not there.
+        """
+        return self._data.read(self.key(sha256))
+
+    def verify(self, sha256: str) -> bool:
+        """Whether the stored bytes still have the digest that they are named by.
+
+        Raises:
+            PermanentError: the picture is not there.
+        """
+        return sha256_bytes(self.read(sha256)) == sha256
