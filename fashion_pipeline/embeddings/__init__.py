@@ -1,0 +1,1 @@
+"""Model spec, loading, the read, decode, encode, write pipeline, vector shards."""

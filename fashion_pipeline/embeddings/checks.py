@@ -1,0 +1,103 @@
+"""A loaded model looks at a built-in picture and a text: what `fashion-pipeline model check` prints."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fashion_pipeline.embeddings.encoder import Encoder
+from fashion_pipeline.embeddings.golden import GOLDEN_TEXT, golden_picture, read_golden, write_golden
+from fashion_pipeline.embeddings.vectors import Pixels
+from fashion_pipeline.errors import ModelError
+
+_TIMED_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """What a model is and does on this machine. Norms are those of the vectors, `cosine` is between them.
+
+    `golden` says that the folder keeps golden vectors; they were held against at the load.
+    """
+
+    ref: str
+    image_model_id: str
+    text_model_id: str
+    weights_sha256: str
+    image_size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize_mode: str
+    interpolation: str
+    context_length: int
+    dimension: int
+    device: str
+    precision: str
+    image_norm: float
+    text_norm: float
+    cosine: float
+    golden: bool
+    images_per_second: float
+    libraries: str
+
+
+def self_check(encoder: Encoder) -> ModelCheck:
+    """Embed the built-in picture and text, and time the encoder for some 2 seconds on its own batch size.
+
+    Raises:
+        ModelError: the tokenizer is missing or does not fit.
+        BadVectorError: the model gives no direction for the picture or the text.
+    """
+    spec = encoder.spec
+    picture = golden_picture(*spec.preprocessing.size)
+    image = encoder.encode_images(picture[None])[0]
+    text = encoder.encode_texts([GOLDEN_TEXT])[0]
+    provenance = encoder.provenance()
+    shape = spec.preprocessing
+    return ModelCheck(
+        ref=spec.ref,
+        image_model_id=spec.image_model_id,
+        text_model_id=spec.text_model_id,
+        weights_sha256=spec.weights_sha256,
+        image_size=shape.size,
+        mean=shape.mean,
+        std=shape.std,
+        resize_mode=shape.resize_mode,
+        interpolation=shape.interpolation,
+        context_length=spec.text.context_length,
+        dimension=spec.dimension,
+        device=provenance.device,
+        precision=provenance.precision,
+        image_norm=float(np.linalg.norm(image)),
+        text_norm=float(np.linalg.norm(text)),
+        cosine=float(image @ text),
+        golden=read_golden(spec) is not None,
+        images_per_second=_rate(encoder, picture),
+        libraries=provenance.libraries,
+    )
+
+
+def make_golden(encoder: Encoder) -> Path:
+    """Embed the built-in picture and text and keep the vectors with the model folder, as `golden.json`.
+
+    Raises:
+        ModelError: the encoder is not fp32, which golden vectors are.
+    """
+    if encoder.precision != "fp32":
+        raise ModelError(f"golden vectors are fp32, this encoder is {encoder.precision}: load it with fp32")
+    picture = golden_picture(*encoder.spec.preprocessing.size)
+    image = encoder.encode_images(picture[None])[0]
+    return write_golden(encoder.spec, image, encoder.encode_texts([GOLDEN_TEXT])[0])
+
+
+def _rate(encoder: Encoder, picture: Pixels) -> float:
+    # Grow towards the batch size, so that a slow model is not held up by a batch of a minute; the best call
+    # counts, for others on the machine only ever make one slower.
+    size, best, started = 1, 0.0, time.perf_counter()
+    while (left := _TIMED_SECONDS - (time.perf_counter() - started)) > 0:
+        began = time.perf_counter()
+        encoder.encode_images(np.repeat(picture[None], size, axis=0))
+        best = max(best, size / (time.perf_counter() - began))
+        size = max(1, min(encoder.batch_size, 2 * size, int(best * left)))
+    return best
