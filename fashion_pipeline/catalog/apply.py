@@ -130,7 +130,7 @@ def apply_snapshot(
     refuse_unless_applicable(connection, snapshot, mode=mode)
     known = (state.applied_sha256, state.applied_cleaning) == (snapshot.sha256, snapshot.cleaning)
     if known and state.applied_through == snapshot.day and snapshot.outcome == "applied":
-        return ApplyReport("unchanged", snapshot.day, active=_active(connection, snapshot.store_id))
+        return ApplyReport("unchanged", snapshot.day, **_standing(connection, snapshot.store_id))
     if known:
         report = _advance(connection, snapshot, hold_days)
     else:
@@ -156,26 +156,18 @@ def _supersede(
         ).rowcount
         snapshots.record(connection, snapshot.id, {"outcome": "superseded", "applied_at": func.now()})
     return ApplyReport(
-        "superseded", as_of, first_seen_earlier=earlier, active=_active(connection, snapshot.store_id)
+        "superseded", as_of, first_seen_earlier=earlier, **_standing(connection, snapshot.store_id)
     )
 
 
 def _advance(connection: Connection, snapshot: Snapshot, hold_days: int) -> ApplyReport:
     """Known bytes on a new day: only holds grow older."""
     expired = _expire_holds(connection, snapshot, hold_days)
-    held = connection.scalar(
-        text(
-            "SELECT count(*) FROM products WHERE store_id = :store AND held_since IS NOT NULL AND delisted_on IS NULL"
-        ),
-        {"store": snapshot.store_id},
-    )
-    outcome = "applied" if expired else "unchanged"
     return ApplyReport(
-        outcome,
+        "applied" if expired else "unchanged",
         snapshot.day,
-        held=held or 0,
         hold_expired=expired,
-        active=_active(connection, snapshot.store_id),
+        **_standing(connection, snapshot.store_id),
     )
 
 
@@ -198,7 +190,7 @@ def _merge(
     run(_INSERT)
     run(_UPDATE)
     clock.lap("upsert")
-    held = run(_HOLD)
+    run(_HOLD)
     expired = _expire_holds(connection, snapshot, hold_days)
     deleted = run(_DELETE) if files.deletions is not None else 0
     delisted, blocked = 0, False
@@ -221,13 +213,12 @@ def _merge(
         released=kinds.get("released", 0),
         refreshed_urls=kinds.get("refreshed", 0),
         unchanged=staged - sum(kinds.values()),
-        held=held,
         hold_expired=expired,
         delisted=delisted,
         deleted=deleted,
         delisting_blocked=blocked,
-        active=_active(connection, snapshot.store_id),
         stage_seconds=clock.laps,
+        **_standing(connection, snapshot.store_id),
     )
 
 
@@ -274,14 +265,15 @@ def _finish(connection: Connection, snapshot: Snapshot, state: StoreState) -> No
     snapshots.record(connection, snapshot.id, {"outcome": "applied", "applied_at": func.now()})
 
 
-def _active(connection: Connection, store_id: str) -> int:
-    return (
-        connection.scalar(
-            text("SELECT count(*) FROM products WHERE store_id = :store AND delisted_on IS NULL"),
-            {"store": store_id},
-        )
-        or 0
-    )
+def _standing(connection: Connection, store_id: str) -> dict[str, int]:
+    """How many products of a store are active, and how many of those are held."""
+    row = connection.execute(
+        text(
+            "SELECT count(*), count(held_since) FROM products WHERE store_id = :store AND delisted_on IS NULL"
+        ),
+        {"store": store_id},
+    ).one()
+    return {"active": row[0], "held": row[1]}
 
 
 class _Clock:
@@ -380,4 +372,4 @@ def missing_from(connection: Connection, store_id: str, files: SnapshotFiles) ->
         ),
         {"store": store_id},
     )
-    return _active(connection, store_id), missing or 0
+    return _standing(connection, store_id)["active"], missing or 0

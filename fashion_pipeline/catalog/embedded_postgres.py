@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 LEASE = "fashion_pipeline lease"  # the application_name of the connection that `running` holds
 
+OWN_NAMES = ("cluster", "cluster.*", "run", "alive", "server.log*", "WHERE.*", places.OWNER, "lock")
+
 LOCK_SECONDS = 240.0  # more than a holder may take: initdb, then recovery after a crash
 READY_SECONDS = 120.0  # crash recovery replays up to max_wal_size, on a slow disk
 STOP_SECONDS = 30.0
@@ -123,6 +125,33 @@ class EmbeddedPostgres:
                     return False
                 self._stop_locked(place)
                 return True
+
+    def delete(self) -> None:
+        """Stop the server and delete its databases and files, those in a private folder included.
+
+        Deleting the data folder by hand is allowed too; it leaves the private folder's 40 MB behind.
+
+        Raises:
+            PermanentError: the server does not stop, or the files are another OS user's.
+        """
+        with self._explained("could not be deleted"):
+            place = self._place()
+            places.refuse_foreign(place)
+            if not install.exists(place.home):
+                with suppress(OSError):
+                    place.root.rmdir()
+                return
+            with self._locked():
+                place = self._place()
+                if install.exists(place.cluster) and (process.probe(place).serves or process.lives(place)):
+                    self._stop_locked(place)
+                shutil.rmtree(place.run, ignore_errors=True)
+                for folder in {place.home, place.root}:
+                    for name in OWN_NAMES:
+                        for path in folder.glob(name):
+                            shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    with suppress(OSError):  # something that is not ours lies there
+                        folder.rmdir()
 
     def status(self) -> ServerStatus:
         """Look whether the server runs; starts and changes nothing, and takes a few seconds at most."""

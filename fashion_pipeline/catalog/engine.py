@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -169,6 +169,13 @@ def wait_until_ready(
             if time.monotonic() > deadline:
                 raise
             sleep(0.5)
+
+
+def connection_was_lost(error: BaseException) -> bool:
+    """Whether an error says that the server went away in the middle, rather than that it refused."""
+    return isinstance(error, OperationalError) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
 
 
 def _connect_args() -> dict[str, object]:

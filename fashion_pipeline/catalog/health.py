@@ -73,7 +73,9 @@ _HEALTH = text(
 )
 
 
-def store_health(database: Database, stores: list[str], *, collection: str, model_id: str) -> list[StoreHealth]:
+def store_health(
+    database: Database, stores: list[str], *, collection: str, model_id: str
+) -> list[StoreHealth]:
     """The health of `stores`, in their order, against the serving collection and its model."""
     with database.connection() as connection:
         rows = connection.execute(_HEALTH, {"stores": stores, "collection": collection, "model": model_id})

@@ -246,7 +246,9 @@ _FAILING = text(
 )
 
 
-def failing_pictures(database: Database, store_id: str, *, limit: int) -> tuple[int, int, list[dict[str, Any]]]:
+def failing_pictures(
+    database: Database, store_id: str, *, limit: int
+) -> tuple[int, int, list[dict[str, Any]]]:
     """How many picture URLs a store's active products have, how many fail, and some of those.
 
     Returns:

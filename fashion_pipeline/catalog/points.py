@@ -16,11 +16,13 @@ PAYLOAD_VERSION = "1"
 FETCH_ROWS = 1000
 
 # A payload is a function of the content, the picture's address as it stands and the picture's bytes.
-_PAYLOAD_HASH = "md5(concat_ws('|', :version, p.content_hash, coalesce(p.image_url, ''), {sha}))"
+_PAYLOAD_HASH = (
+    "md5(concat_ws('|', CAST(:version AS text), p.content_hash, coalesce(p.image_url, ''), {sha}))"
+)
 
 # A product keeps the vector of its last picture while the new one is awaited.
 _WANTED = f"""
-    SELECT p.id, p.content_hash, p.image_url, w.sha256, w.shard_key,
+    SELECT p.id, p.store_id, w.sha256, w.shard_key,
            {_PAYLOAD_HASH.format(sha="w.sha256")} AS payload_hash,
            entry.payload_hash AS old_payload_hash, entry.image_sha256 AS old_sha256
     FROM products p
@@ -138,10 +140,24 @@ def forget_points(database: Database, collection: str, product_ids: Iterable[UUI
             )
 
 
+def mark_stale(database: Database, collection: str, product_ids: Iterable[UUID]) -> None:
+    """Make the next run write the payloads of these points, and whole points where the store has none."""
+    ids = list(product_ids)
+    if ids:
+        with database.connection() as connection:
+            connection.execute(
+                text(
+                    "UPDATE index_entries SET payload_hash = '' "
+                    "WHERE collection = :collection AND product_id = ANY(CAST(:ids AS uuid[]))"
+                ),
+                {"collection": collection, "ids": ids},
+            )
+
+
 def expected_points(
     database: Database, collection: str, model_id: str, store_id: str | None = None
-) -> Iterator[tuple[UUID, str, str]]:
-    """(product id, payload hash, image sha256) that the collection should hold, sorted by id; streamed."""
+) -> Iterator[tuple[UUID, str, str, str]]:
+    """(product id, payload hash, image sha256, store) that the collection should hold, sorted by id; streamed."""
     sql = _WANTED if store_id is not None else _WANTED.replace("p.store_id = :store AND", "")
     parameters = {"collection": collection, "model": model_id, "version": PAYLOAD_VERSION}
     if store_id is not None:
@@ -149,9 +165,9 @@ def expected_points(
     with database.engine.connect().execution_options(
         stream_results=True, max_row_buffer=FETCH_ROWS
     ) as connection:
-        statement = text(f"SELECT w.id, w.payload_hash, w.sha256 FROM ({sql}) w ORDER BY w.id")
+        statement = text(f"SELECT w.id, w.payload_hash, w.sha256, w.store_id FROM ({sql}) w ORDER BY w.id")
         for row in connection.execute(statement, parameters):
-            yield row[0], row[1], row[2]
+            yield row[0], row[1], row[2], row[3]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import select
+from sqlalchemy import any_, literal, select
 
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.models import RejectedProduct
@@ -15,6 +15,6 @@ def rejected_items(
     """The first `limit` rejected items in the feed's order, of one reason where it is given."""
     query = select(RejectedProduct).where(RejectedProduct.store_id == store_id, RejectedProduct.day == day)
     if reason is not None:
-        query = query.where(RejectedProduct.reasons.contains([reason]))
+        query = query.where(literal(reason) == any_(RejectedProduct.reasons))
     with database.session() as session:
         return session.scalars(query.order_by(RejectedProduct.record).limit(limit)).all()

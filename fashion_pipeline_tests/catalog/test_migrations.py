@@ -15,7 +15,15 @@ from fashion_pipeline.catalog.models import Product, Table
 from fashion_pipeline_tests.conftest import ROOT
 
 INI = ROOT / "alembic.ini"
-TABLES = {"products", "stores", "feed_snapshots", "rejected_products", "images", "embeddings", "index_entries"}
+TABLES = {
+    "products",
+    "stores",
+    "feed_snapshots",
+    "rejected_products",
+    "images",
+    "embeddings",
+    "index_entries",
+}
 
 
 def tables(database: Database) -> set[str]:
