@@ -90,7 +90,9 @@ def install(root, python, lock, torch_index):
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes"]
     if torch_index:
         torch, rest = split_lock(lock)
-        wanted = [entry.split(" ")[0].rstrip("\\") for entry in torch.splitlines() if entry.startswith("torch")]
+        wanted = [
+            entry.split(" ")[0].rstrip("\\") for entry in torch.splitlines() if entry.startswith("torch")
+        ]
         # Builds of another index have other hashes: these are pinned by version only.
         run([*pip[:-1], "--index-url", torch_index, *wanted])
         path = os.path.join(root, ".venv", "requirements-rest.lock")
@@ -124,7 +126,10 @@ def main():
     if fresh:
         check_disk(root, kind)
     print("setup: installing %d packages into %s" % (lock.count("=="), environment))
-    print("setup: download %s, disk about %.0f GB; only the package index is asked" % (DOWNLOAD[kind], DISK_BYTES[kind] / 1e9))
+    print(
+        "setup: download %s, disk about %.0f GB; only the package index is asked"
+        % (DOWNLOAD[kind], DISK_BYTES[kind] / 1e9)
+    )
     sys.stdout.flush()
     if fresh:
         run([sys.executable, "-m", "venv", environment])

@@ -147,7 +147,11 @@ def check() -> None:
 
 def main() -> None:
     """The console script: our own errors are one line and exit code 1."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    # Dagster lowers the level of our loggers for its own log; the terminal shows what needs a person.
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     try:
         app()
     except FashionPipelineError as error:

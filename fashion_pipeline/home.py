@@ -48,4 +48,6 @@ def project_root() -> Path:
     for folder in (Path.cwd(), Path(__file__).resolve().parents[1]):
         if (folder / "alembic.ini").is_file() and (folder / "workspace.yaml").is_file():
             return folder
-    raise PermanentError("no alembic.ini and workspace.yaml here: run this from the root of the project's checkout")
+    raise PermanentError(
+        "no alembic.ini and workspace.yaml here: run this from the root of the project's checkout"
+    )

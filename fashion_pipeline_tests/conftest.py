@@ -46,6 +46,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with server.running():
         server.ensure_database("fashion")
         yield server.url("fashion")
+    server.delete()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,14 @@ from typing import Any
 
 import dagster as dg
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from fashion_pipeline.catalog.migrate import migrate
@@ -90,7 +97,9 @@ def run_demo(settings: Settings, query: str) -> int:
     sheet = settings.data_folder / "demo" / "search.png"
     console.print(f'\nfashion-pipeline search "{query}" --out {sheet}')
     code = run_search(settings, SearchRequest(text=query, limit=10), as_json=False, out=sheet)
-    console.print(f"{time.perf_counter() - began:.0f} seconds. `make dev` opens the Dagster UI on these runs.")
+    console.print(
+        f"{time.perf_counter() - began:.0f} seconds. `make dev` opens the Dagster UI on these runs."
+    )
     return 1 if failed else code
 
 
@@ -130,7 +139,10 @@ def _first_failure(events: Sequence[dg.DagsterEvent]) -> str:
             data = event.step_failure_data
             if data.user_failure_data is not None and data.user_failure_data.description:
                 return data.user_failure_data.description
-            return data.error.message.strip() if data.error else str(event.message)
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            return error.message.strip() if error is not None else str(event.message)
     return "the run failed; see it in the UI"
 
 

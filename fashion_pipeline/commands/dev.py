@@ -23,11 +23,24 @@ def run_dev(settings: Settings, host: str, port: int) -> int:
     environment = os.environ | prepare_home(settings)
     migrate(open_database(settings), root / "alembic.ini")
     port = port or _free_port(host)
-    command = [str(Path(sys.executable).with_name("dagster")), "dev", "-w", "workspace.yaml", "-h", host, "-p", str(port)]
+    command = [
+        str(Path(sys.executable).with_name("dagster")),
+        "dev",
+        "-w",
+        "workspace.yaml",
+        "-h",
+        host,
+        "-p",
+        str(port),
+    ]
     # A process group of its own: each signal reaches it once, from here, and in its default disposition,
     # which a shell that starts jobs in the background takes away.
     process = subprocess.Popen(
-        command, cwd=root, env=environment, process_group=0, preexec_fn=_default_signals  # noqa: PLW1509
+        command,
+        cwd=root,
+        env=environment,
+        process_group=0,
+        preexec_fn=_default_signals,  # noqa: PLW1509
     )
     print(f"Dagster UI: http://{host}:{port}  (data: {settings.data_location}; Ctrl-C stops it)", flush=True)
 

@@ -130,7 +130,9 @@ def _migrations(settings: Settings) -> str:
 def _dagster(settings: Settings) -> str:
     url = parts.dagster_url(settings)
     try:
-        with psycopg2.connect(url.replace("postgresql+psycopg2://", "postgresql://", 1), connect_timeout=10) as connection:
+        with psycopg2.connect(
+            url.replace("postgresql+psycopg2://", "postgresql://", 1), connect_timeout=10
+        ) as connection:
             name = connection.info.dbname
     except psycopg2.OperationalError as error:
         raise PermanentError(

@@ -15,12 +15,16 @@ def show_rejected(settings: Settings, store_id: str, day: date, reason: str | No
     items = rejected_items(open_database(settings), store_id, day, reason=reason, limit=limit)
     console = Console()
     if not items:
-        console.print(f"no rejected item of store {store_id} on {day}" + (f" with reason {reason}" if reason else ""))
+        console.print(
+            f"no rejected item of store {store_id} on {day}" + (f" with reason {reason}" if reason else "")
+        )
         return 0
     table = Table(title=f"{store_id}, {day}: rejected items", title_justify="left")
     for column in ("place", "id", "reasons", "detail", "raw"):
         table.add_column(column, overflow="fold")
     for item in items:
-        table.add_row(item.place, item.external_id or "", ", ".join(item.reasons), item.detail, item.raw[:300])
+        table.add_row(
+            item.place, item.external_id or "", ", ".join(item.reasons), item.detail, item.raw[:300]
+        )
     console.print(table, markup=False)
     return 0

@@ -75,7 +75,9 @@ def find(settings: Settings, vectors: VectorStore, request: SearchRequest) -> li
         try:
             product = UUID(request.like)
         except ValueError as error:
-            raise PermanentError(f"--like takes the id of a product (a UUID), not {request.like!r}") from error
+            raise PermanentError(
+                f"--like takes the id of a product (a UUID), not {request.like!r}"
+            ) from error
         return search_like(vectors, settings.alias, product, filter=request.filter(), limit=request.limit)
     serving = serving_collection(vectors, settings.alias)
     encoder = parts.open_encoder(settings, serving.model_ref)

@@ -1,6 +1,11 @@
 """Jobs: the line for one store and day, and the three that are not partitioned."""
 
+from typing import Any, TypeAlias
+
 import dagster as dg
+
+#: What `dg.define_asset_job` returns; Dagster does not export its class.
+AssetJob: TypeAlias = Any
 
 LINE_ASSETS = (
     "raw_feeds",
@@ -12,7 +17,7 @@ LINE_ASSETS = (
 )
 
 
-def line_job(partitions: dg.PartitionsDefinition[str]) -> dg.UnresolvedAssetJobDefinition:  # type: ignore[name-defined]
+def line_job(partitions: dg.PartitionsDefinition[str]) -> AssetJob:
     """The whole line, for one store and one day."""
     return dg.define_asset_job(
         "line",
@@ -22,7 +27,7 @@ def line_job(partitions: dg.PartitionsDefinition[str]) -> dg.UnresolvedAssetJobD
     )
 
 
-def other_jobs() -> list[dg.UnresolvedAssetJobDefinition]:  # type: ignore[name-defined]
+def other_jobs() -> list[AssetJob]:
     """Collection, search quality and health, each on its own."""
     return [
         dg.define_asset_job(

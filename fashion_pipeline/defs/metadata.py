@@ -41,9 +41,12 @@ def tally(title: str, items: Mapping[str, int]) -> str:
     return "\n".join(lines)
 
 
-def table(records: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """Records as a table of the UI; values that are not numbers, booleans or text become text."""
+def table(records: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+    """Records as a table of the UI, "none" where there are none; what is not a number or text becomes text."""
     plain = (str, int, float, bool)
+    records = list(records)
+    if not records:
+        return dg.MetadataValue.text("none")
     return dg.MetadataValue.table(
         records=[
             dg.TableRecord(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from fashion_pipeline.catalog.engine import connection_was_lost
 from fashion_pipeline.errors import PermanentError, TransientError
 
 #: One step at a time encodes: two models on one GPU or two cores only slow each other down.
@@ -33,16 +34,17 @@ OWNERS = ["team:catalogue"]
 
 @contextmanager
 def one_line_failures() -> Iterator[None]:
-    """Show our own errors as one line in the UI; permanent ones are not tried again.
-
-    Other exceptions pass as they are: they are defects or a server that went away, and their trace matters.
-    """
+    """Show errors as one line in the UI, their trace behind it; only what passes is tried again."""
     try:
         yield
     except PermanentError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except TransientError as error:
         raise dg.Failure(description=str(error)) from error
+    except Exception as error:
+        what = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
+        # A database that went away comes back; a defect stays.
+        raise dg.Failure(description=what, allow_retries=connection_was_lost(error)) from error
 
 
 def progress_to(log: logging.Logger | dg.DagsterLogManager, what: str) -> Callable[[int, int | None], None]:

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from fashion_pipeline.defs.jobs import AssetJob
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
 
@@ -34,9 +35,7 @@ def _due_moment(store: StoreConfig, day: date) -> datetime | None:
     return None
 
 
-def build(
-    feeds: FeedsConfig, line: dg.UnresolvedAssetJobDefinition, others: Sequence[dg.UnresolvedAssetJobDefinition]  # type: ignore[name-defined]
-) -> list[dg.ScheduleDefinition]:
+def build(feeds: FeedsConfig, line: AssetJob, others: Sequence[AssetJob]) -> list[dg.ScheduleDefinition]:
     """The schedules over these stores and jobs."""
 
     @dg.schedule(
@@ -51,7 +50,9 @@ def build(
     ) -> Sequence[dg.RunRequest] | dg.SkipReason:
         requests = [
             dg.RunRequest(
-                run_key=f"{partition.day}|{partition.store}", partition_key=partition.key, tags={"store": partition.store}
+                run_key=f"{partition.day}|{partition.store}",
+                partition_key=partition.key,
+                tags={"store": partition.store},
             )
             for partition in due_stores(feeds, context.scheduled_execution_time)
         ]
@@ -66,5 +67,3 @@ def build(
             if job.name in crons
         ),
     ]
-
-

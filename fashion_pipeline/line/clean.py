@@ -50,7 +50,7 @@ class CleanStageReport:
 
 def cleaning_digest(store: StoreConfig) -> str:
     """What would change the rows made from the same bytes: mapping, reader and rules."""
-    return f"{CLEANING_VERSION}-{config_digest(store)}"
+    return f"{CLEANING_VERSION}-{config_digest(store)[:16]}"
 
 
 def clean_snapshot(
@@ -122,8 +122,7 @@ def _clean(
             data.staging(f"deletions/{place}") as deletions,
         ):
             reader = open_items(raw, store, content_type=snapshot.content_type, charset=snapshot.charset)
-            mapping = store.resolved_mapping()
-            cleaner = Cleaner(store.id, store.currency, store.base_url, price_unit=mapping.price_unit)
+            cleaner = Cleaner(store.id, store.currency, store.base_url)
             report = clean_feed(
                 reader,
                 cleaner,

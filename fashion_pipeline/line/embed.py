@@ -104,7 +104,9 @@ def embed_images(
         finally:
             for encoder in loaded:
                 encoder.close()
-            record_decode_failures(database, ((each.sha256, each.error) for each in failures if each.permanent))
+            record_decode_failures(
+                database, ((each.sha256, each.error) for each in failures if each.permanent)
+            )
     return EmbedStageReport(
         serving.model_id, len(due), before, entered, report, tuple(failures), time.perf_counter() - began
     )

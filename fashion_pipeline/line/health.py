@@ -47,7 +47,9 @@ def health_table(
             }
         )
     table = pd.DataFrame.from_records(records)
-    return table.sort_values(by="what_to_do", key=lambda column: column == OK, kind="stable", ignore_index=True)
+    return table.sort_values(
+        by="what_to_do", key=lambda column: column == OK, kind="stable", ignore_index=True
+    )
 
 
 def is_late(store: StoreConfig, health: StoreHealth, feeds: FeedsConfig, moment: datetime) -> bool:

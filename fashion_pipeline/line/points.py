@@ -58,7 +58,9 @@ class PointsReport:
     seconds: float
 
 
-def prepare_collection(vectors: VectorStore, *, alias: str, model_ref: str, pipeline_version: str) -> CollectionReport:
+def prepare_collection(
+    vectors: VectorStore, *, alias: str, model_ref: str, pipeline_version: str
+) -> CollectionReport:
     """Have a collection behind the serving alias.
 
     Where the alias leads somewhere, that collection serves, whatever model the settings name: they name
@@ -171,4 +173,5 @@ def _write(data: DataLocation, vectors: VectorStore, collection: str, batch: lis
 
 
 def _payload(change: PointChange) -> dict[str, object]:
-    return payload_for(change.product, image_sha256=change.image_sha256, payload_hash=change.payload_hash)
+    product = change.product | {"image_sha256": change.image_sha256}
+    return payload_for(product) | {"payload_hash": change.payload_hash}

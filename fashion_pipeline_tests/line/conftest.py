@@ -18,7 +18,13 @@ from fashion_pipeline.line.clean import Acceptance, CleanStageReport, clean_snap
 from fashion_pipeline.netguard import AddressPolicy
 from fashion_pipeline.storage import DataLocation
 
-FIELDS = {"external_id": "id", "title": "title", "price": "price", "image_url": "image", "availability": "stock"}
+FIELDS = {
+    "external_id": "id",
+    "title": "title",
+    "price": "price",
+    "image_url": "image",
+    "availability": "stock",
+}
 DAY = date(2026, 11, 2)
 
 

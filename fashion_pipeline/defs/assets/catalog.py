@@ -39,9 +39,13 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         """
         where = partition_of(context)
         with one_line_failures():
-            report = apply_products(database.open(), storage.open(), feeds.open().store(where.store), where.day)
+            report = apply_products(
+                database.open(), storage.open(), feeds.open().store(where.store), where.day
+            )
         return dg.MaterializeResult(
-            metadata=md.texts(outcome=report.outcome, store=where.store, catalogue_as_of=report.catalogue_as_of)
+            metadata=md.texts(
+                outcome=report.outcome, store=where.store, catalogue_as_of=report.catalogue_as_of
+            )
             | md.counts(
                 new=report.new,
                 changed=report.changed,

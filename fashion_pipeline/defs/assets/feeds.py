@@ -6,7 +6,13 @@ from pydantic import Field
 from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
 from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.partitions import partition_of
-from fashion_pipeline.defs.policies import NETWORK_RETRIES, OWNERS, SERVER_RETRIES, one_line_failures, progress_to
+from fashion_pipeline.defs.policies import (
+    NETWORK_RETRIES,
+    OWNERS,
+    SERVER_RETRIES,
+    one_line_failures,
+    progress_to,
+)
 from fashion_pipeline.defs.resources import DatabaseResource, FeedsResource, StorageResource
 from fashion_pipeline.line.capture import capture_feed
 from fashion_pipeline.line.clean import Acceptance, clean_snapshot
@@ -24,7 +30,9 @@ class CleanConfig(dg.Config):
     """A person's word that a refused feed is right; all three belong together."""
 
     accept_sha256: str = Field(default="", description="at least 8 first digits of the snapshot's sha256")
-    accept_guards: list[str] = Field(default_factory=list, description="the guards that fired and are overruled")
+    accept_guards: list[str] = Field(
+        default_factory=list, description="the guards that fired and are overruled"
+    )
     accept_reason: str = Field(default="", description="why the feed is right; it is kept with the snapshot")
 
     def acceptance(self) -> Acceptance | None:
@@ -131,8 +139,10 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             | md.counts(**{name: md.size(account[name]) for name in numbers})
             | {
                 "rejected_reasons": dg.MetadataValue.md(md.tally("reason", account["reasons"])),
-                "fill_rate_percent": md.table(
-                    [{name: round(100 * share, 1) for name, share in account["fill"].items()}]
+                "fill_rates": md.table(
+                    {"column": name, "percent": round(100 * account["fill"][name], 1)}
+                    for name in CLEAN_SCHEMA.names
+                    if name in account["fill"]
                 ),
                 "context_records": dg.MetadataValue.json(account["context"]),
                 "recovered": dg.MetadataValue.json(account["recoveries"]),

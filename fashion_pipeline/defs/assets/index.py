@@ -19,9 +19,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
     """The collection, and the points on the line's partitions."""
 
     @dg.asset(group_name="index", kinds={"qdrant"}, owners=OWNERS, retry_policy=SERVER_RETRIES)
-    def qdrant_collection(
-        vectors: VectorStoreResource, encoder: EncoderResource
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def qdrant_collection(vectors: VectorStoreResource, encoder: EncoderResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """The collection behind the serving alias: 768 dimensions, cosine, payload on disk.
 
         Made once, with the id of the model that its vectors come from in its metadata; running it again
@@ -39,13 +37,17 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             )
         info = report.info
         return dg.MaterializeResult(
-            metadata=md.texts(alias=report.alias, serving_collection=info.name, serving_model=report.serving.model_id)
-            | md.texts(candidate_model=report.candidate_model_id, distance=info.distance, engine=report.health.engine)
+            metadata=md.texts(
+                alias=report.alias, serving_collection=info.name, serving_model=report.serving.model_id
+            )
+            | md.texts(
+                candidate_model=report.candidate_model_id, distance=info.distance, engine=report.health.engine
+            )
             | md.counts(dimension=info.dimension, points=info.points)
             | {
                 "created": dg.MetadataValue.bool(report.created),
                 "on_disk_payload": dg.MetadataValue.text(_asserted(info.on_disk_payload)),
-                                "payload_indexes": dg.MetadataValue.json(dict(info.payload_indexes)),
+                "payload_indexes": dg.MetadataValue.json(dict(info.payload_indexes)),
             }
         )
 

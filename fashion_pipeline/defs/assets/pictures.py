@@ -129,10 +129,14 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 {
                     "failures": dg.MetadataValue.md(md.tally("failure", pipeline.failed)),
                     "images_per_second": dg.MetadataValue.float(round(pipeline.images_per_second, 1)),
-                    "encoder_wait_percent": dg.MetadataValue.float(round(100 * pipeline.encoder_wait_share, 1)),
+                    "encoder_wait_percent": dg.MetadataValue.float(
+                        round(100 * pipeline.encoder_wait_share, 1)
+                    ),
                     "peak_memory_mib": dg.MetadataValue.int(pipeline.peak_memory >> 20),
                 }
-                | md.texts(device=pipeline.device, precision=pipeline.precision, batch_size=pipeline.batch_size)
+                | md.texts(
+                    device=pipeline.device, precision=pipeline.precision, batch_size=pipeline.batch_size
+                )
                 | md.seconds(**pipeline.stage_seconds)
             )
         return dg.MaterializeResult(metadata=metadata | md.seconds(total=report.seconds))

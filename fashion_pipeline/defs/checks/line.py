@@ -142,8 +142,8 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
         return _result(
             where,
             report.agrees,
-            metadata=md.counts(**report.counts())
-            | {"sample": dg.MetadataValue.json([str(each) for each in report.sample])},
+            metadata=md.counts(points=report.points, **report.counts)
+            | {"sample": dg.MetadataValue.json([f"{each.kind} {each.id}" for each in report.sample])},
         )
 
     return [

@@ -1,0 +1,42 @@
+"""`fashion-pipeline index reconcile`: does the serving collection say what PostgreSQL says?"""
+
+import os
+
+from rich.console import Console
+from rich.table import Table
+
+from fashion_pipeline import parts
+from fashion_pipeline.index.reconcile import DifferenceKind, ReconcileReport
+from fashion_pipeline.line.points import serving_collection
+from fashion_pipeline.line.reconcile import reconcile_store, repair_store
+from fashion_pipeline.settings import Settings
+
+
+def run_reconcile(settings: Settings, stores: tuple[str, ...], *, repair: bool) -> int:
+    """Compare store by store and mend where told; 1 where something still differs."""
+    database, data = parts.open_database(settings), parts.open_data(settings)
+    vectors = parts.open_vectors(settings)
+    serving = serving_collection(vectors, settings.alias)
+    names = stores or tuple(store.id for store in parts.open_feeds(settings, os.environ).stores)
+    table = Table(title=f"{serving.collection} against PostgreSQL", title_justify="left")
+    table.add_column("store")
+    for kind in ("points", *DifferenceKind):
+        table.add_column(str(kind), justify="right")
+    table.add_column("verdict")
+    agrees = True
+    for name in names:
+        if repair:
+            report = repair_store(database, data, vectors, name, serving=serving)
+            _row(table, name, report.before, "agrees" if report.after.agrees else "still differs")
+            agrees &= report.after.agrees
+        else:
+            found = reconcile_store(database, vectors, name, serving=serving)
+            _row(table, name, found, "agrees" if found.agrees else "differs: run again with --repair")
+            agrees &= found.agrees
+    Console().print(table)
+    return 0 if agrees else 1
+
+
+def _row(table: Table, store_id: str, report: ReconcileReport, verdict: str) -> None:
+    numbers = (f"{report.counts[kind]:,}" for kind in DifferenceKind)
+    table.add_row(store_id, f"{report.points:,}", *numbers, verdict)
