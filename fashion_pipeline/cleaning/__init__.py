@@ -1,0 +1,1 @@
+"""Item to clean row or rejection with reasons; the canonical schema; guards."""

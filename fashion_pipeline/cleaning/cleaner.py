@@ -1,0 +1,348 @@
+"""Batches of items -> clean rows, rejected items and deletions, column by column.
+
+Pure: a cleaner keeps nothing between batches but what values meant, so the same items give the same
+rows in any order and any batches.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+from fashion_pipeline.cleaning.cells import (
+    MAX_ATTRIBUTE,
+    Cell,
+    GalleryCell,
+    Memo,
+    Window,
+    category_cell,
+    gallery_cell,
+    gtin_cell,
+    image_cell,
+    key_cell,
+    mapped_cell,
+    page_cell,
+    sale_window,
+    text_cell,
+)
+from fashion_pipeline.cleaning.columns import (
+    Problems,
+    check_ids,
+    clean_ids,
+    clean_texts,
+    column,
+    deleted_rows,
+    find_deletions,
+    flat,
+    raw_attributes,
+    rejected_rows,
+    warning_lists,
+)
+from fashion_pipeline.cleaning.content import hash_rows
+from fashion_pipeline.cleaning.currencies import currencies
+from fashion_pipeline.cleaning.price import MAX_PRICE, DecimalMark, Price, PriceProblem, parse_price
+from fashion_pipeline.cleaning.reasons import Reason, RowWarning
+from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
+from fashion_pipeline.cleaning.text import printable
+from fashion_pipeline.cleaning.values import MAPPED_FIELDS, is_placeholder
+from fashion_pipeline.feeds.items import ItemBatch
+
+#: Counted up whenever the same bytes would give other rows: known snapshots are then cleaned again.
+CLEANING_VERSION = 1
+
+#: Distinct values per column that are remembered: a large feed has some thousand brands and sizes.
+_MEMO_LIMIT = 20_000
+
+_RAW_COLUMNS = (*MAPPED_FIELDS, "gtin")
+_EMPTY_GALLERY = GalleryCell([], [], None)
+
+
+#: Content that is hashed as it stands in the row.
+_TEXT_FIELDS = frozenset(field.name for field in CLEAN_SCHEMA if pa.types.is_string(field.type)) - {
+    "image_url",
+    "image_key",
+    "content_hash",
+    "place",
+    "raw_attributes",
+}
+
+
+@dataclass(frozen=True)
+class CleanedBatch:
+    """What became of a batch: `rows` (CLEAN_SCHEMA), `rejected` (REJECTED_SCHEMA), `deletions`
+    (DELETION_SCHEMA); together as many as the batch had items. `unknown` counts, by column, values
+    of the clean rows that no map knows.
+    """
+
+    rows: pa.RecordBatch
+    rejected: pa.RecordBatch
+    deletions: pa.RecordBatch
+    unknown: dict[str, Counter[str]]
+
+
+class _Money(NamedTuple):
+    """Price and sale price of a row, with their text for the hash."""
+
+    price: Decimal | None
+    currency: str
+    sale: Decimal | None
+    price_text: str
+    sale_text: str
+    warnings: tuple[RowWarning, ...]
+    problem: PriceProblem | None
+
+
+class Cleaner:
+    """Cleans the items of one store.
+
+    Args:
+        store_id: the store, for messages.
+        currency: ISO 4217 code for prices that name none.
+        base_url: what relative addresses are relative to.
+        price_unit: "minor" where the feed gives whole numbers of the currency's minor unit.
+        decimal_mark: the mark the feed is known to use, where its kind fixes it.
+        max_price: upper bound of a price in US dollars (see `price.py`).
+
+    Raises:
+        ValueError: `currency` is no ISO 4217 code.
+    """
+
+    def __init__(
+        self,
+        store_id: str,
+        currency: str | None = None,
+        base_url: str | None = None,
+        *,
+        price_unit: Literal["major", "minor"] = "major",
+        decimal_mark: DecimalMark | None = None,
+        max_price: Decimal = MAX_PRICE,
+    ) -> None:
+        if currency is not None and currency not in currencies():
+            raise ValueError(f"store {store_id}: {currency!r} is no ISO 4217 currency code")
+        self.store_id = store_id
+        self._currency = currency
+        self._unit = "iso" if price_unit == "minor" else None
+        self._mark = decimal_mark
+        self._max_price = max_price
+        makers: dict[str, Callable[[str | None], Cell]] = {
+            "brand": text_cell("brand", MAX_ATTRIBUTE),
+            "material": text_cell("material", None),
+            "pattern": text_cell("pattern", MAX_ATTRIBUTE),
+            "google_product_category": text_cell("google_product_category", None),
+            "product_type": category_cell,
+            "mpn": key_cell("mpn"),
+            "item_group_id": key_cell("item_group_id"),
+            "gtin": gtin_cell,
+            "product_url": page_cell(base_url),
+            **{field: mapped_cell(field) for field in MAPPED_FIELDS},
+        }
+        self._cells = {field: Memo(make, _MEMO_LIMIT) for field, make in makers.items()}
+        self._money = Memo(self._read_money, _MEMO_LIMIT)
+        self._windows: Memo[str | None, Window | None] = Memo(sale_window, _MEMO_LIMIT)
+        self._image = image_cell(base_url)
+        self._gallery = gallery_cell(base_url)
+        self._raw: Memo[tuple[str | None, ...], str | None] = Memo(raw_attributes, _MEMO_LIMIT)
+
+    def clean(self, batch: ItemBatch) -> CleanedBatch:
+        """Clean one batch."""
+        columns = {name: flat(name, values) for name, values in batch.columns.items()}
+        ids = clean_ids(column(columns, "external_id", batch.size))
+        bad: Problems = {}
+        check_ids(ids, bad)
+        deleted = find_deletions(columns.get("action"), ids, bad)
+        money = self._price(columns, batch.size)
+        titles = clean_texts("title", column(columns, "title", batch.size))
+        if len(deleted) < batch.size:
+            for i, row in enumerate(money):
+                if row.problem is not None and i not in deleted:
+                    found = bad.setdefault(i, [])
+                    found.extend((reason, row.problem.detail) for reason in row.problem.reasons)
+            if None in titles:
+                for i, title in enumerate(titles):
+                    if title is None and i not in deleted:
+                        bad.setdefault(i, []).append((Reason.TITLE_MISSING, "no title"))
+        keep = [i for i in range(batch.size) if i not in bad and i not in deleted]
+        rows, unknown = self._rows(batch, columns, keep, ids, titles, money)
+        return CleanedBatch(
+            rows, rejected_rows(batch, bad, ids), deleted_rows(batch, deleted, bad, ids), unknown
+        )
+
+    def _price(self, columns: dict[str, Sequence[Any]], size: int) -> list[_Money]:
+        names = ("price", "currency", "currency_minor_unit", "sale_price")
+        money = self._money
+        return [money[key] for key in zip(*(column(columns, name, size) for name in names), strict=True)]
+
+    def _read_money(self, key: tuple[str | None, str | None, str | None, str | None]) -> _Money:
+        text, field, digits, sale_text = key
+        if text is not None and is_placeholder("price", text):
+            text = None
+        if field is not None and is_placeholder("currency", field):
+            field = None
+        unit = digits.strip() if digits and digits.strip() else self._unit
+        price = self._parse(text, field, self._currency, unit)
+        if isinstance(price, PriceProblem):
+            return _Money(None, "", None, "", "", (), price)
+        warnings = [RowWarning.PRICE_ROUNDED] if price.rounded else []
+        if price.differs:
+            warnings.append(RowWarning.CURRENCY_DIFFERS)
+        sale = None
+        if sale_text and not is_placeholder("sale_price", sale_text):
+            found = self._parse(sale_text, price.currency, price.currency, unit)
+            if isinstance(found, PriceProblem):
+                if found.reasons != (Reason.PRICE_ZERO,):
+                    warnings.append(RowWarning.SALE_PRICE_INVALID)
+            elif found.currency != price.currency:
+                warnings.append(RowWarning.SALE_PRICE_INVALID)
+            elif found.amount > price.amount:
+                warnings.append(RowWarning.SALE_PRICE_NOT_BELOW)
+            elif found.amount < price.amount:
+                sale = found.amount
+        return _Money(
+            price.amount,
+            price.currency,
+            sale,
+            str(price.amount),
+            str(sale) if sale else "",
+            tuple(warnings),
+            None,
+        )
+
+    def _parse(
+        self, text: str | None, field: str | None, store: str | None, unit: str | None
+    ) -> Price | PriceProblem:
+        return parse_price(
+            text,
+            currency=field,
+            store_currency=store,
+            minor_unit=unit,
+            decimal_mark=self._mark,
+            max_price=self._max_price,
+        )
+
+    def _rows(
+        self,
+        batch: ItemBatch,
+        columns: dict[str, Sequence[Any]],
+        keep: list[int],
+        ids: list[str | None],
+        titles: list[str | None],
+        money: list[_Money],
+    ) -> tuple[pa.RecordBatch, dict[str, Counter[str]]]:
+        everything = len(keep) == batch.size
+
+        def kept(values: Sequence[Any]) -> Sequence[Any]:
+            return values if everything else [values[i] for i in keep]
+
+        size = len(keep)
+        notes: dict[int, list[RowWarning]] = {}
+        out: dict[str, Sequence[Any]] = {"external_id": kept(ids), "title": kept(titles)}
+        out["description"] = clean_texts("description", kept(column(columns, "description", batch.size)))
+        amounts = kept(money)
+        for i, row in enumerate(amounts):
+            if row.warnings:
+                notes.setdefault(i, []).extend(row.warnings)
+        out["price"] = [row.price for row in amounts]
+        out["currency"] = [row.currency for row in amounts]
+        sales = [row.sale for row in amounts]
+        sale_texts = [row.sale_text for row in amounts]
+        windows = kept(column(columns, "sale_price_effective_date", batch.size))
+        out["sale_starts_at"], out["sale_ends_at"] = self._windows_of(windows, sales, sale_texts, notes)
+        out["sale_price"] = sales
+        unknown: dict[str, Counter[str]] = {}
+        raws: dict[str, list[str | None]] = {}
+        for name, memo in self._cells.items():
+            cells = [memo[value] for value in kept(column(columns, name, batch.size))]
+            out[name] = [cell[0] for cell in cells]
+            for i, cell in enumerate(cells):
+                if cell[2] is not None:
+                    notes.setdefault(i, []).append(cell[2])
+            if name in _RAW_COLUMNS:
+                raws[name] = [cell[1] for cell in cells]
+                if missed := [cell[0] for cell in cells if cell[3]]:
+                    unknown[name] = Counter(value for value in missed if value is not None)
+        raw_memo = self._raw
+        out["raw_attributes"] = [
+            raw_memo[row] for row in zip(*(raws[name] for name in _RAW_COLUMNS), strict=True)
+        ]
+        gallery_keys = self._pictures(columns, batch.size, kept, out, notes)
+        text = {
+            name: [value or "" for value in values] for name, values in out.items() if name in _TEXT_FIELDS
+        }
+        text["price"] = [row.price_text for row in amounts]
+        text["sale_price"] = sale_texts
+        for name in ("sale_starts_at", "sale_ends_at"):
+            text[name] = [time.isoformat() if time else "" for time in out[name]]
+        text["image_url"] = [key or "" for key in out["image_key"]]
+        text["additional_image_urls"] = gallery_keys
+        out["content_hash"] = hash_rows(text, size)
+        out["warnings"] = warning_lists(notes, size)
+        out["record"] = kept(batch.record)
+        out["place"] = [printable(place) for place in kept(batch.place)]
+        arrays = [pa.array(out[field.name], type=field.type) for field in CLEAN_SCHEMA]
+        return pa.RecordBatch.from_arrays(arrays, schema=CLEAN_SCHEMA), unknown
+
+    def _windows_of(
+        self,
+        texts: Sequence[str | None],
+        sales: list[Decimal | None],
+        sale_texts: list[str],
+        notes: dict[int, list[RowWarning]],
+    ) -> tuple[list[datetime | None], list[datetime | None]]:
+        """Starts and ends of the sale prices. A sale whose time cannot be read is no sale: it is cleared."""
+        starts: list[datetime | None] = [None] * len(texts)
+        ends: list[datetime | None] = [None] * len(texts)
+        if not any(texts):
+            return starts, ends
+        for i, text in enumerate(texts):
+            if not text or sales[i] is None:
+                continue
+            window = self._windows[text]
+            if window is None:
+                sales[i], sale_texts[i] = None, ""
+                notes.setdefault(i, []).append(RowWarning.SALE_WINDOW_INVALID)
+            else:
+                starts[i], ends[i] = window
+        return starts, ends
+
+    def _pictures(
+        self,
+        columns: dict[str, Sequence[Any]],
+        size: int,
+        kept: Callable[[Sequence[Any]], Sequence[Any]],
+        out: dict[str, Sequence[Any]],
+        notes: dict[int, list[RowWarning]],
+    ) -> list[str]:
+        """Fill the picture columns; returns the joined keys of the further pictures, for the hash.
+
+        Pictures are remembered within the batch: variants stand together and share them.
+        """
+        image_memo = Memo(self._image, size)
+        images = [image_memo[value] for value in kept(column(columns, "image_url", size))]
+        gallery_memo = Memo(self._gallery, size)
+        galleries = [
+            gallery_memo[value] if value else _EMPTY_GALLERY
+            for value in kept(column(columns, "additional_image_urls", size))
+        ]
+        for i, (image, gallery) in enumerate(zip(images, galleries, strict=True)):
+            if image.warning is not None:
+                notes.setdefault(i, []).append(image.warning)
+            if image.others:
+                gallery = self._gallery((*image.others, *gallery.urls))
+                galleries[i] = gallery
+            if gallery.warning is not None:
+                notes.setdefault(i, []).append(gallery.warning)
+            if image.key in gallery.keys:
+                at = gallery.keys.index(image.key)
+                galleries[i] = GalleryCell(
+                    gallery.urls[:at] + gallery.urls[at + 1 :],
+                    gallery.keys[:at] + gallery.keys[at + 1 :],
+                    None,
+                )
+        out["image_url"] = [image.url for image in images]
+        out["image_key"] = [image.key or None for image in images]
+        out["additional_image_urls"] = [gallery.urls or None for gallery in galleries]
+        return ["\x1e".join(gallery.keys) for gallery in galleries]

@@ -1,0 +1,123 @@
+"""The contract of a clean file, checked on the file as it lies on disk.
+
+Cleaning makes files that keep it; this reads them back, so that a file that was altered, cut or made
+by another version is found before it is applied.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fashion_pipeline.cleaning.content import hash_clean_rows
+from fashion_pipeline.cleaning.currencies import currencies
+from fashion_pipeline.cleaning.duplicates import Registry
+from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
+
+#: Rows in memory at once.
+_BATCH_ROWS = 8_192
+#: Examples that a violation names.
+_EXAMPLES = 3
+_HASH = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass
+class _Violation:
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+def check_clean_file(path: Path, expected_rows: int) -> list[str]:
+    """Re-read `path` and say what breaks the contract; empty where nothing does.
+
+    Checked: the schema, the number of rows, no null in a required column, unique ids, prices above
+    zero, sale prices above zero and below the price, ISO 4217 codes, sale windows that end after they
+    start, content hashes that fit their rows. Each violation says how often and gives examples.
+    """
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        return [f"the file cannot be read as Parquet: {error}"]
+    with file:
+        wrong = list(_schema_violations(file.schema_arrow))
+        rows = file.metadata.num_rows
+        if rows != expected_rows:
+            wrong.append(f"{rows:,} rows, expected {expected_rows:,}")
+        if len(wrong) > (rows != expected_rows):
+            return wrong
+        try:
+            return wrong + _row_violations(file)
+        except (OSError, pa.ArrowException) as error:
+            return [*wrong, f"the rows cannot be read: {error}"]
+
+
+def _schema_violations(found: pa.Schema) -> Iterator[str]:
+    for column in CLEAN_SCHEMA:
+        at = found.get_field_index(column.name)
+        if at < 0:
+            yield f"column {column.name!r} is missing"
+        elif not _same_type(found.field(at).type, column.type):
+            yield f"column {column.name!r} is {found.field(at).type}, expected {column.type}"
+    for name in found.names:
+        if name not in CLEAN_SCHEMA.names:
+            yield f"column {name!r} is not part of the schema"
+
+
+def _same_type(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Equal up to the name of a list's entry, which Parquet writers choose."""
+    if pa.types.is_list(found) and pa.types.is_list(expected):
+        return bool(found.value_type == expected.value_type)
+    return bool(found == expected)
+
+
+def _row_violations(file: pq.ParquetFile) -> list[str]:
+    found: dict[str, _Violation] = {}
+    registry = Registry()
+
+    def note(what: str, row: dict[str, Any]) -> None:
+        violation = found.setdefault(what, _Violation())
+        violation.count += 1
+        if len(violation.examples) < _EXAMPLES:
+            violation.examples.append(f"{row['external_id']!r} ({row['place']})")
+
+    required = [column.name for column in CLEAN_SCHEMA if not column.nullable]
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+        rows = batch.to_pylist()
+        registry.add((row["external_id"] or "" for row in rows), ("0" * 16 for _ in rows))
+        for row, content_hash in zip(rows, hash_clean_rows(rows), strict=True):
+            for name in required:
+                if row[name] is None:
+                    note(f"null in required column {name!r}", row)
+            for what in _value_violations(row, content_hash):
+                note(what, row)
+    messages = [
+        f"{what}: {entry.count:,} rows, e.g. {', '.join(entry.examples)}" for what, entry in found.items()
+    ]
+    verdict = registry.judge() if len(registry) else None
+    if verdict is not None:
+        messages.append(f"external_id is not unique: {int(verdict[0].sum()):,} rows repeat an earlier id")
+    return messages
+
+
+def _value_violations(row: dict[str, Any], content_hash: str) -> Iterator[str]:
+    price, sale = row["price"], row["sale_price"]
+    if price is not None and price <= 0:
+        yield "price is not above zero"
+    if sale is not None and (sale <= 0 or (price is not None and sale >= price)):
+        yield "sale_price is not between zero and price"
+    if row["currency"] is not None and row["currency"] not in currencies():
+        yield "currency is no ISO 4217 code"
+    starts, ends = row["sale_starts_at"], row["sale_ends_at"]
+    if starts is not None and ends is not None and ends <= starts:
+        yield "sale window ends before it starts"
+    if row["content_hash"] is not None and row["content_hash"] != content_hash:
+        shape = (
+            "content_hash does not fit the content"
+            if _HASH.fullmatch(row["content_hash"])
+            else "content_hash is no hash"
+        )
+        yield shape
