@@ -1,8 +1,8 @@
 """Runs migrations on the database of the settings, one migrator at a time."""
 
-from alembic import context
 from sqlalchemy import Connection, text
 
+from alembic import context
 from fashion_pipeline.catalog.models import Table
 from fashion_pipeline.parts import open_database
 from fashion_pipeline.settings import load_settings

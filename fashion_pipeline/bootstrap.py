@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import List, NoReturn, Tuple
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 STAMP = "fashion-pipeline.stamp"
@@ -17,12 +18,12 @@ DISK_BYTES = {"cuda": 9_000_000_000, "cpu": 3_500_000_000}
 DOWNLOAD = {"cuda": "about 3.5 GB (torch with CUDA is most of it)", "cpu": "about 0.7 GB"}
 
 
-def fail(message):
+def fail(message: str) -> NoReturn:
     """Print what is wrong and what to do, and end."""
     sys.exit("setup: " + message)
 
 
-def check_python():
+def check_python() -> None:
     """Refuse a Python that the lock file is not for, or that cannot make virtual environments."""
     version = sys.version_info[:2]
     if not OLDEST <= version <= NEWEST:
@@ -42,7 +43,7 @@ def check_python():
         del ensurepip
 
 
-def check_disk(folder, kind):
+def check_disk(folder: str, kind: str) -> None:
     """Refuse to start what would fill the disk."""
     free = shutil.disk_usage(folder).free
     needed = DISK_BYTES[kind]
@@ -60,14 +61,14 @@ def check_disk(folder, kind):
         )
 
 
-def is_torch_line(name):
+def is_torch_line(name: str) -> bool:
     """Whether a requirement comes with torch: torch itself, or the CUDA parts of it."""
     return name.split("==")[0] in ("torch", "torchvision", "triton") or name.startswith(("nvidia-", "cuda-"))
 
 
-def split_lock(text):
+def split_lock(text: str) -> Tuple[str, str]:
     """Cut a lock file into (torch and its CUDA parts, everything else)."""
-    entries = []
+    entries: List[List[str]] = []
     for line in text.splitlines():
         if line and not line[0].isspace() and not line.startswith("#"):
             entries.append([line])
@@ -75,17 +76,21 @@ def split_lock(text):
             entries[-1].append(line)
     torch = [entry for entry in entries if is_torch_line(entry[0])]
     rest = [entry for entry in entries if not is_torch_line(entry[0])]
-    return tuple("\n".join("\n".join(entry) for entry in part) + "\n" for part in (torch, rest))
+    return _joined(torch), _joined(rest)
 
 
-def run(command, **extra):
+def _joined(entries: List[List[str]]) -> str:
+    return "\n".join("\n".join(entry) for entry in entries) + "\n"
+
+
+def run(command: List[str]) -> None:
     """Run a command; end with its words where it fails."""
-    result = subprocess.run(command, check=False, **extra)
+    result = subprocess.run(command, check=False)
     if result.returncode:
         fail("`%s` failed with exit code %d: see above" % (" ".join(command), result.returncode))
 
 
-def install(root, python, lock, torch_index):
+def install(root: str, python: str, lock: str, torch_index: str) -> None:
     """Install the lock file, then the project itself."""
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes"]
     if torch_index:
@@ -104,7 +109,7 @@ def install(root, python, lock, torch_index):
     run([python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "-e", root])
 
 
-def main():
+def main() -> None:
     """Make `.venv` below the project's root hold what the lock file says; nothing happens where it does."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--torch-index", default="", help="an index of CPU-only builds of torch")

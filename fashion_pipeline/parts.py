@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fashion_pipeline.catalog.embedded_postgres import EmbeddedPostgres
-from fashion_pipeline.catalog.engine import Database, same_database, shared_database
+from fashion_pipeline.catalog.engine import Database, dispose_shared, same_database, shared_database
 from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.netguard import AddressPolicy
 from fashion_pipeline.settings import Settings
@@ -41,12 +41,18 @@ def start_embedded_postgres(settings: Settings) -> EmbeddedPostgres:
     root = settings.data_folder
     with _guard:
         if server.start():
-            atexit.register(server.stop, only_if_unused=True)
+            atexit.register(_stop_unused, server)
         if root not in _started:
             server.ensure_database(CATALOG_DATABASE)
             server.ensure_database(DAGSTER_DATABASE)
             _started.add(root)
     return server
+
+
+def _stop_unused(server: EmbeddedPostgres) -> None:
+    # Our own pooled connections would count as somebody who is connected.
+    dispose_shared()
+    server.stop(only_if_unused=True)
 
 
 def catalog_url(settings: Settings) -> str:

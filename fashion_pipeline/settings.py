@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from typing_extensions import Annotated
 
 from fashion_pipeline.errors import SettingsError
 
@@ -100,7 +99,7 @@ class Settings(BaseSettings):
     @property
     def data_location(self) -> str:
         """Folder or URL of the data location."""
-        return self._needed(self.data, "data", str(Path("data").absolute()))
+        return str(self._needed(self.data, "data", Path("data").absolute()))
 
     @property
     def data_folder(self) -> Path:
@@ -174,7 +173,7 @@ def load_settings(
     try:
         if environ is not None:
             return Settings.model_validate({key: value for key, value in environ.items() if value != ""})
-        return Settings(_env_file=env_file)
+        return Settings(_env_file=env_file)  # type: ignore[call-arg] # pydantic-settings' own argument
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"settings that cannot be used: {problems}") from error

@@ -92,7 +92,7 @@ class DataLocation:
         """
         try:
             path = self._path(key)
-            return open(path, "rb") if self._local is not None else self._fs.open(path, "rb")  # type: ignore[no-any-return]
+            return open(path, "rb") if self._local is not None else self._fs.open(path, "rb")
         except FileNotFoundError as error:
             raise self._missing(key) from error
 
@@ -107,8 +107,27 @@ class DataLocation:
 
     def write(self, key: str, data: bytes) -> None:
         """Store `data` whole under `key`, replacing what is there."""
-        with self.writing(key) as path:
-            path.write_bytes(data)
+        target = self._path(key)
+        if self._local is None:
+            self._fs.pipe_file(target, data)
+            return
+        folder = os.path.dirname(target)
+        temporary = os.path.join(folder, f".{uuid.uuid4().hex}.part")
+        try:
+            descriptor = _create(temporary)
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+            descriptor = _create(temporary)
+        try:
+            with open(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _fsync_folder(folder)
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
@@ -217,6 +236,10 @@ class DataLocation:
             f"no file {key!r} in the data location {self.url!r}: it was never written there, was pruned, "
             "or FASHION_PIPELINE_DATA names another location than the one that the database belongs to"
         )
+
+
+def _create(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 def _fsync_folder(folder: str) -> None:

@@ -130,7 +130,8 @@ def apply_snapshot(
     refuse_unless_applicable(connection, snapshot, mode=mode)
     known = (state.applied_sha256, state.applied_cleaning) == (snapshot.sha256, snapshot.cleaning)
     if known and state.applied_through == snapshot.day and snapshot.outcome == "applied":
-        return ApplyReport("unchanged", snapshot.day, **_standing(connection, snapshot.store_id))
+        active, held = _standing(connection, snapshot.store_id)
+        return ApplyReport("unchanged", snapshot.day, active=active, held=held)
     if known:
         report = _advance(connection, snapshot, hold_days)
     else:
@@ -155,20 +156,16 @@ def _supersede(
             {"store": snapshot.store_id, "day": snapshot.day},
         ).rowcount
         snapshots.record(connection, snapshot.id, {"outcome": "superseded", "applied_at": func.now()})
-    return ApplyReport(
-        "superseded", as_of, first_seen_earlier=earlier, **_standing(connection, snapshot.store_id)
-    )
+    active, held = _standing(connection, snapshot.store_id)
+    return ApplyReport("superseded", as_of, first_seen_earlier=earlier, active=active, held=held)
 
 
 def _advance(connection: Connection, snapshot: Snapshot, hold_days: int) -> ApplyReport:
     """Known bytes on a new day: only holds grow older."""
     expired = _expire_holds(connection, snapshot, hold_days)
-    return ApplyReport(
-        "applied" if expired else "unchanged",
-        snapshot.day,
-        hold_expired=expired,
-        **_standing(connection, snapshot.store_id),
-    )
+    active, held = _standing(connection, snapshot.store_id)
+    outcome = "applied" if expired else "unchanged"
+    return ApplyReport(outcome, snapshot.day, hold_expired=expired, active=active, held=held)
 
 
 def _merge(
@@ -203,6 +200,7 @@ def _merge(
         delisted = 0 if blocked or not missing else run(_DELIST)
     clock.lap("delist")
     staged = connection.scalar(text("SELECT count(*) FROM incoming")) or 0
+    active, held = _standing(connection, snapshot.store_id)
     return ApplyReport(
         "applied",
         snapshot.day,
@@ -217,8 +215,9 @@ def _merge(
         delisted=delisted,
         deleted=deleted,
         delisting_blocked=blocked,
+        active=active,
+        held=held,
         stage_seconds=clock.laps,
-        **_standing(connection, snapshot.store_id),
     )
 
 
@@ -265,7 +264,7 @@ def _finish(connection: Connection, snapshot: Snapshot, state: StoreState) -> No
     snapshots.record(connection, snapshot.id, {"outcome": "applied", "applied_at": func.now()})
 
 
-def _standing(connection: Connection, store_id: str) -> dict[str, int]:
+def _standing(connection: Connection, store_id: str) -> tuple[int, int]:
     """How many products of a store are active, and how many of those are held."""
     row = connection.execute(
         text(
@@ -273,7 +272,7 @@ def _standing(connection: Connection, store_id: str) -> dict[str, int]:
         ),
         {"store": store_id},
     ).one()
-    return {"active": row[0], "held": row[1]}
+    return row[0], row[1]
 
 
 class _Clock:
@@ -372,4 +371,4 @@ def missing_from(connection: Connection, store_id: str, files: SnapshotFiles) ->
         ),
         {"store": store_id},
     )
-    return _standing(connection, store_id)["active"], missing or 0
+    return _standing(connection, store_id)[0], missing or 0

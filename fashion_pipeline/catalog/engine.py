@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 from fashion_pipeline.errors import SettingsError, TransientError
 
@@ -127,6 +128,30 @@ def shared_database(url: str) -> Database:
         if parsed not in _shared:
             _shared[parsed] = Database(url)
         return _shared[parsed]
+
+
+def dispose_shared() -> None:
+    """Close the pooled connections of every shared database; each opens new ones when it is used again."""
+    with _shared_guard:
+        for database in _shared.values():
+            database.dispose()
+
+
+def ping_url(url: str) -> str:
+    """Name of the database that a psycopg 2 URL leads to, asked by that driver.
+
+    Raises:
+        TransientError: it does not answer.
+    """
+    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
+    try:
+        with engine.connect() as connection:
+            return str(connection.scalar(text("SELECT current_database()")))
+    except OperationalError as error:
+        place = engine.url.render_as_string(hide_password=True)
+        raise TransientError(f"{place} does not answer: {str(error.orig).strip().splitlines()[0]}") from error
+    finally:
+        engine.dispose()
 
 
 def parse_url(url: str, *, driver: str = "postgresql+psycopg") -> URL:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.models import Image
+from fashion_pipeline.cleaning.currencies import format_price
 from fashion_pipeline.netguard import redact
 
 #: First wait after a transient failure; it doubles with each further one, up to a day.
@@ -231,7 +232,7 @@ def captions(
             _NEWEST_PICTURES, {"store": store_id, "hashes": list(hashes), "limit": limit}
         ).all()
     for sha256, title, price, currency in rows:
-        yield sha256, title, f"{price:.2f} {currency}"
+        yield sha256, title, format_price(price, currency)
 
 
 _FAILING = text(

@@ -60,8 +60,9 @@ class PointChange:
 
 _CHANGES = text(
     f"""
-    SELECT CASE WHEN w.old_sha256 IS NULL THEN 'insert' WHEN w.old_sha256 <> w.sha256 THEN 'vector' ELSE 'payload' END
-               AS change_kind, w.shard_key AS change_shard, w.sha256 AS change_sha256, w.payload_hash AS change_hash, p.*
+    SELECT CASE WHEN w.old_sha256 IS NULL THEN 'insert' WHEN w.old_sha256 <> w.sha256 THEN 'vector'
+                ELSE 'payload' END AS change_kind,
+           w.shard_key AS change_shard, w.sha256 AS change_sha256, w.payload_hash AS change_hash, p.*
     FROM ({_WANTED}) w JOIN products p ON p.id = w.id
     WHERE w.old_payload_hash IS DISTINCT FROM w.payload_hash
     ORDER BY w.shard_key, p.id
@@ -134,7 +135,8 @@ def forget_points(database: Database, collection: str, product_ids: Iterable[UUI
         with database.connection() as connection:
             connection.execute(
                 text(
-                    "DELETE FROM index_entries WHERE collection = :collection AND product_id = ANY(CAST(:ids AS uuid[]))"
+                    "DELETE FROM index_entries "
+                    "WHERE collection = :collection AND product_id = ANY(CAST(:ids AS uuid[]))"
                 ),
                 {"collection": collection, "ids": ids},
             )

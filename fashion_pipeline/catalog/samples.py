@@ -21,9 +21,8 @@ class SampledProduct:
 _SAMPLE = text(
     """
     SELECT id, grouping, title, image_sha256 FROM (
-        SELECT DISTINCT ON (entry.image_sha256) p.id, concat(p.store_id, '/', coalesce(p.item_group_id, CAST(p.id AS text)))
-                   AS grouping,
-               p.title, entry.image_sha256
+        SELECT DISTINCT ON (entry.image_sha256) p.id, p.title, entry.image_sha256,
+               concat(p.store_id, '/', coalesce(p.item_group_id, CAST(p.id AS text))) AS grouping
         FROM index_entries entry JOIN products p ON p.id = entry.product_id
         WHERE entry.collection = :collection AND p.delisted_on IS NULL
         ORDER BY entry.image_sha256, p.store_id, p.external_id

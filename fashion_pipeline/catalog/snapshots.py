@@ -107,17 +107,17 @@ def known_file(connection: Connection, store_id: str, sha256: str) -> str | None
 def later_day_captured(connection: Connection, store_id: str, day: date) -> date | None:
     """The first later day for which the store's feed was captured."""
     return connection.scalar(
-        select(func.min(_columns.day)).where(_columns.store_id == store_id, _columns.day > day)
+        select(func.min(FeedSnapshot.day)).where(_columns.store_id == store_id, _columns.day > day)
     )
 
 
 def record_capture(connection: Connection, values: dict[str, Any]) -> Snapshot:
     """Write a capture: a new snapshot, or new validators and time on the one with these bytes."""
-    statement = insert(FeedSnapshot).values(**values)
-    statement = statement.on_conflict_do_update(
+    new = insert(FeedSnapshot).values(**values)
+    statement = new.on_conflict_do_update(
         index_elements=["store_id", "day", "sha256"],
         set_={
-            name: statement.excluded[name]
+            name: new.excluded[name]
             for name in ("captured_at", "etag", "last_modified", "content_type", "charset", "source")
         }
         | {"updated_at": func.now()},

@@ -8,6 +8,7 @@ magnitude of a unit against a US dollar, by which the upper bound of prices scal
 import csv
 import unicodedata
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -44,6 +45,12 @@ def read_yaml(name: str) -> Any:
     """The content of a YAML data file; by libyaml where PyYAML has it, which takes a tenth of the time."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(read_data(name), Loader=loader)  # noqa: S506 - both are safe loaders
+
+
+def format_price(price: Decimal | float, currency: str) -> str:
+    """A price for people: as many decimals as the currency has, then its code."""
+    known = currencies().get(currency)
+    return f"{price:,.{known.minor_digits if known else 2}f} {currency}"
 
 
 @cache

@@ -22,9 +22,10 @@ from rich.table import Table
 
 from fashion_pipeline.catalog.migrate import migrate
 from fashion_pipeline.commands.search import SearchRequest, run_search
-from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.definitions import build_definitions
-from fashion_pipeline.demo.world import DAYS, write_world
+from fashion_pipeline.defs.partitions import LinePartition
+from fashion_pipeline.demo.stores import DAYS
+from fashion_pipeline.demo.world import write_world
 from fashion_pipeline.errors import PermanentError
 from fashion_pipeline.home import enter_home, project_root
 from fashion_pipeline.parts import open_database, open_feeds

@@ -35,12 +35,12 @@ def run_dev(settings: Settings, host: str, port: int) -> int:
     ]
     # A process group of its own: each signal reaches it once, from here, and in its default disposition,
     # which a shell that starts jobs in the background takes away.
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - our own command line
         command,
         cwd=root,
         env=environment,
         process_group=0,
-        preexec_fn=_default_signals,  # noqa: PLW1509
+        preexec_fn=_default_signals,
     )
     print(f"Dagster UI: http://{host}:{port}  (data: {settings.data_location}; Ctrl-C stops it)", flush=True)
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import psycopg2
 from rich.console import Console
 from rich.table import Table
 
 from fashion_pipeline import parts
+from fashion_pipeline.catalog.engine import ping_url
 from fashion_pipeline.catalog.migrate import migration_state
 from fashion_pipeline.embeddings.spec import read_spec
-from fashion_pipeline.errors import FashionPipelineError, PermanentError
+from fashion_pipeline.errors import FashionPipelineError, PermanentError, TransientError
 from fashion_pipeline.home import project_root
 from fashion_pipeline.settings import PREFIX, Settings
 
@@ -128,17 +128,10 @@ def _migrations(settings: Settings) -> str:
 
 
 def _dagster(settings: Settings) -> str:
-    url = parts.dagster_url(settings)
     try:
-        with psycopg2.connect(
-            url.replace("postgresql+psycopg2://", "postgresql://", 1), connect_timeout=10
-        ) as connection:
-            name = connection.info.dbname
-    except psycopg2.OperationalError as error:
-        raise PermanentError(
-            f"it does not answer: {str(error).strip().splitlines()[0]}; create the database, or mend DAGSTER_PG_URL"
-        ) from error
-    return f"database {name}"
+        return f"database {ping_url(parts.dagster_url(settings))}"
+    except TransientError as error:
+        raise PermanentError(f"{error}; create the database, or mend DAGSTER_PG_URL") from error
 
 
 def _qdrant(settings: Settings) -> str:

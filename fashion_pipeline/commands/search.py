@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fashion_pipeline import parts
+from fashion_pipeline.cleaning.currencies import format_price
 from fashion_pipeline.embeddings.decode import decode_image
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.errors import PermanentError
@@ -95,7 +96,7 @@ def find(settings: Settings, vectors: VectorStore, request: SearchRequest) -> li
 
 def _price(hit: PointHit) -> str:
     price = hit.payload.get("sale_price") or hit.payload.get("price")
-    return "" if price is None else f"{float(price):,.2f} {hit.payload.get('currency', '')}"
+    return "" if price is None else format_price(float(price), str(hit.payload.get("currency", "")))
 
 
 def _print_table(hits: list[PointHit]) -> None:

@@ -41,7 +41,7 @@ def tally(title: str, items: Mapping[str, int]) -> str:
     return "\n".join(lines)
 
 
-def table(records: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+def table(records: Iterable[Mapping[Any, Any]]) -> dg.MetadataValue[Any]:
     """Records as a table of the UI, "none" where there are none; what is not a number or text becomes text."""
     plain = (str, int, float, bool)
     records = list(records)
@@ -51,7 +51,7 @@ def table(records: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
         records=[
             dg.TableRecord(
                 {
-                    name: value if isinstance(value, plain) else "" if value is None else str(value)
+                    str(name): value if isinstance(value, plain) else "" if value is None else str(value)
                     for name, value in record.items()
                 }
             )

@@ -56,6 +56,7 @@ def progress_to(log: logging.Logger | dg.DagsterLogManager, what: str) -> Callab
         now = time.monotonic()
         if now - last >= PROGRESS_SECONDS:
             last = now
-            log.info(f"{what}: {done:,}" + (f" of {total:,}" if total else ""))  # noqa: G004 - Dagster's own log
+            of = f" of {total:,}" if total else ""
+            log.info(f"{what}: {done:,}{of}")
 
     return progress

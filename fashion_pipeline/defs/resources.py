@@ -10,7 +10,7 @@ from fashion_pipeline import parts
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.embeddings.encoder import Encoder
 from fashion_pipeline.feeds.config import FeedsConfig
-from fashion_pipeline.images.fetcher import FetchLimits
+from fashion_pipeline.images.limits import FetchLimits
 from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.netguard import AddressPolicy

@@ -139,15 +139,17 @@ def _clean(
     except FeedError as error:
         finding = {"guard": "unreadable", "message": str(error)}
         with database.connection() as connection:
-            values = {
+            failure: dict[str, Any] = {
                 "failure": str(error),
                 "verdict": "refused",
                 "findings": [finding],
                 "cleaning": cleaning,
+                "clean_key": None,
+                "account": None,
             }
-            snapshots.record_cleaning(connection, snapshot, values | {"clean_key": None, "account": None}, ())
+            snapshots.record_cleaning(connection, snapshot, failure, ())
         raise
-    values = {
+    values: dict[str, Any] = {
         "cleaning": cleaning,
         "clean_key": clean_key,
         "rejected_key": rejected_key,
@@ -216,12 +218,10 @@ def _judge(database: Database, data: DataLocation, store: StoreConfig, snapshot:
                 active, missing = missing_from(connection, store.id, files)
             baseline = Baseline(active=active, missing=missing) if active else None
             findings = judge(report, baseline, store.thresholds, full=store.mode == "full")
-        values = {
-            "verdict": "refused" if findings else "ok",
-            "findings": [asdict(finding) for finding in findings],
-        }
-        snapshots.record(connection, snapshot.id, values)
-    return replace(snapshot, **values)
+        verdict = "refused" if findings else "ok"
+        told = [asdict(finding) for finding in findings]
+        snapshots.record(connection, snapshot.id, {"verdict": verdict, "findings": told})
+    return replace(snapshot, verdict=verdict, findings=told)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ def health_table(
 ) -> pd.DataFrame:
     """The stores and how they stand: a row each, those that need a person first.
 
-    Columns: store, status, last_good_day, verdict, products, held, rejected_share, missing_vectors,
-    index_lag, late, what_to_do.
+    Columns: store, what_to_do, last_good_day, verdict, products, held, rejected_share, missing_vectors,
+    index_lag, late, status.
     """
     moment = now or datetime.now(UTC)
     rows = store_health(
@@ -34,7 +34,7 @@ def health_table(
         records.append(
             {
                 "store": store.id,
-                "status": store.status,
+                "what_to_do": _advice(store, health, late),
                 "last_good_day": health.last_good_day,
                 "verdict": health.verdict or "none",
                 "products": health.products,
@@ -43,7 +43,7 @@ def health_table(
                 "missing_vectors": health.without_picture + health.without_vector,
                 "index_lag": health.index_lag,
                 "late": late,
-                "what_to_do": _advice(store, health, late),
+                "status": store.status,
             }
         )
     table = pd.DataFrame.from_records(records)
@@ -82,7 +82,8 @@ def _advice(store: StoreConfig, health: StoreHealth, late: bool) -> str:
         return f"mend or wait for the feed, then re-run the line for {health.last_captured_day}: {health.failure}"
     if health.verdict == "refused":
         guards = ", ".join(sorted({str(finding["guard"]) for finding in health.findings or []}))
-        return f"look at the feed of {health.last_captured_day} ({guards}): accept it in clean_products, or fetch it anew"
+        day = health.last_captured_day
+        return f"look at the feed of {day} ({guards}): accept it in clean_products, or fetch it anew"
     if late:
         return "the feed is late: look at the store's last run of raw_feeds"
     if health.last_good_day is None:

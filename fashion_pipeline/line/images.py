@@ -16,12 +16,12 @@ from fashion_pipeline.catalog.images import (
     record_images,
 )
 from fashion_pipeline.feeds.config import StoreConfig
-from fashion_pipeline.images.fetcher import FetchLimits, FetchReport, ImageFetcher
+from fashion_pipeline.images.fetcher import ImageFetcher
+from fashion_pipeline.images.limits import FetchLimits
 from fashion_pipeline.images.sheet import Tile, contact_sheet, encode_within
 from fashion_pipeline.images.store import ImageStore
-from fashion_pipeline.images.types import ImageRequest, ImageResult
+from fashion_pipeline.images.types import FetchReport, ImageRequest, ImageResult
 from fashion_pipeline.netguard import AddressPolicy
-from fashion_pipeline.storage import DataLocation
 
 Progress = Callable[[int, int | None], None]
 
