@@ -56,7 +56,6 @@ def progress_to(log: logging.Logger | dg.DagsterLogManager, what: str) -> Callab
         now = time.monotonic()
         if now - last >= PROGRESS_SECONDS:
             last = now
-            of = f" of {total:,}" if total else ""
-            log.info(f"{what}: {done:,}{of}")
+            log.info("%s: %s", what, f"{done:,} of {total:,}" if total else f"{done:,}")
 
     return progress
