@@ -63,7 +63,9 @@ def migrate() -> None:
 
 
 @app.command()
-def down() -> None:
+def down(
+    delete: Annotated[bool, typer.Option(help="remove its files too: products, ledgers, runs")] = False,
+) -> None:
     """Stop the embedded PostgreSQL of this data folder."""
     from fashion_pipeline.parts import embedded_postgres
 
@@ -71,7 +73,11 @@ def down() -> None:
     if not settings.embedded:
         print("the profile is not `embedded`: there is nothing of ours to stop")
         return
-    print("stopped" if embedded_postgres(settings).stop() else "the embedded PostgreSQL was not running")
+    server = embedded_postgres(settings)
+    print("stopped" if server.stop() else "the embedded PostgreSQL was not running")
+    if delete:
+        server.delete()
+        print("its files are removed")
 
 
 @app.command()

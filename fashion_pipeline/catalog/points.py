@@ -9,9 +9,6 @@ from sqlalchemy import text
 
 from fashion_pipeline.catalog.engine import Database
 
-#: Part of every payload hash: a new number rewrites every payload once.
-PAYLOAD_VERSION = "1"
-
 #: Rows per round trip of the server-side cursor.
 FETCH_ROWS = 1000
 
@@ -80,9 +77,11 @@ _DELETES = text(
 )
 
 
-def changes(database: Database, collection: str, store_id: str, model_id: str) -> Iterator[PointChange]:
+def changes(
+    database: Database, collection: str, store_id: str, model_id: str, *, payload_version: str
+) -> Iterator[PointChange]:
     """Products of a store to insert, give a new vector or a new payload, ordered by shard; streamed."""
-    parameters = {"collection": collection, "store": store_id, "model": model_id, "version": PAYLOAD_VERSION}
+    parameters = {"collection": collection, "store": store_id, "model": model_id, "version": payload_version}
     with database.engine.connect().execution_options(
         stream_results=True, max_row_buffer=FETCH_ROWS
     ) as connection:
@@ -157,17 +156,21 @@ def mark_stale(database: Database, collection: str, product_ids: Iterable[UUID])
 
 
 def expected_points(
-    database: Database, collection: str, model_id: str, store_id: str | None = None
+    database: Database, collection: str, model_id: str, store_id: str, *, payload_version: str
 ) -> Iterator[tuple[UUID, str, str, str]]:
     """(product id, payload hash, image sha256, store) that the collection should hold, sorted by id; streamed."""
-    sql = _WANTED if store_id is not None else _WANTED.replace("p.store_id = :store AND", "")
-    parameters = {"collection": collection, "model": model_id, "version": PAYLOAD_VERSION}
-    if store_id is not None:
-        parameters["store"] = store_id
+    parameters = {
+        "collection": collection,
+        "model": model_id,
+        "version": payload_version,
+        "store": store_id,
+    }
     with database.engine.connect().execution_options(
         stream_results=True, max_row_buffer=FETCH_ROWS
     ) as connection:
-        statement = text(f"SELECT w.id, w.payload_hash, w.sha256, w.store_id FROM ({sql}) w ORDER BY w.id")
+        statement = text(
+            f"SELECT w.id, w.payload_hash, w.sha256, w.store_id FROM ({_WANTED}) w ORDER BY w.id"
+        )
         for row in connection.execute(statement, parameters):
             yield row[0], row[1], row[2], row[3]
 

@@ -12,7 +12,7 @@ from fashion_pipeline.embeddings.shards import read_vectors
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.errors import CollectionError
 from fashion_pipeline.index.collection import collection_name, ensure_serving
-from fashion_pipeline.index.payload import payload_for
+from fashion_pipeline.index.payload import PAYLOAD_VERSION, payload_for
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.types import CollectionInfo, CollectionSpec, Health, Point
 from fashion_pipeline.storage import DataLocation
@@ -129,7 +129,10 @@ def write_points(
     began = time.perf_counter()
     done = {"insert": 0, "vector": 0, "payload": 0}
     with database.lock(store_id, "product_points"):
-        for batch in _batches(ledger.changes(database, serving.collection, store_id, serving.model_id)):
+        changes = ledger.changes(
+            database, serving.collection, store_id, serving.model_id, payload_version=PAYLOAD_VERSION
+        )
+        for batch in _batches(changes):
             _write(data, vectors, serving.collection, batch)
             ledger.record_points(database, serving.collection, store_id, batch)
             for change in batch:
@@ -173,5 +176,5 @@ def _write(data: DataLocation, vectors: VectorStore, collection: str, batch: lis
 
 
 def _payload(change: PointChange) -> dict[str, object]:
-    product = change.product | {"image_sha256": change.image_sha256}
-    return payload_for(product) | {"payload_hash": change.payload_hash}
+    ledger_values = {"image_sha256": change.image_sha256, "payload_hash": change.payload_hash}
+    return payload_for(change.product | ledger_values)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fashion_pipeline.catalog import points as ledger
 from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.index.payload import PAYLOAD_VERSION
 from fashion_pipeline.index.reconcile import (
     Difference,
     DifferenceKind,
@@ -44,7 +45,9 @@ def reconcile_store(
     """
     wanted = (
         WantedPoint(*row)
-        for row in ledger.expected_points(database, serving.collection, serving.model_id, store_id)
+        for row in ledger.expected_points(
+            database, serving.collection, serving.model_id, store_id, payload_version=PAYLOAD_VERSION
+        )
     )
     on_difference = found.append if found is not None else None
     return reconcile(vectors, serving.collection, wanted, store_id=store_id, on_difference=on_difference)

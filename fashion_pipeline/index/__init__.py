@@ -1,0 +1,1 @@
+"""Qdrant: the store interface and its adapters, collection, points, search."""

@@ -1,0 +1,104 @@
+"""Collections: their names, what makes two of them the same, and the one that serves.
+
+The alias says which collection serves; that collection's metadata says which model it was made with.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from fashion_pipeline.errors import CollectionError
+from fashion_pipeline.index.store import VectorStore
+from fashion_pipeline.index.types import CollectionInfo, CollectionSpec
+
+#: Also a folder name in the embedded store, so no separators and no leading dot.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def check_name(name: str) -> str:
+    """Return `name` when it can name a collection or an alias in every store.
+
+    Raises:
+        CollectionError: it is anything else.
+    """
+    if not _NAME.fullmatch(name):
+        raise CollectionError(
+            f"collection or alias name {name!r}: use 1 to 128 letters, digits, '.', '_' or '-', "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+def collection_name(alias: str, model_id: str) -> str:
+    """The collection of a model behind `alias`: one per model, so that a new one can fill beside the old."""
+    return check_name(f"{alias}-{model_id}")
+
+
+def metadata_of(spec: CollectionSpec) -> dict[str, str]:
+    """What a new collection remembers of itself."""
+    return {
+        "model_id": spec.model_id,
+        "model_ref": spec.model_ref,
+        "pipeline_version": spec.pipeline_version,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def check_same(
+    spec: CollectionSpec, *, dimension: int, distance: str, metadata: Mapping[str, str], where: str
+) -> None:
+    """Check that an existing collection is the one that `spec` asks for.
+
+    Raises:
+        CollectionError: size, distance or model differ; the message names each.
+    """
+    pairs = {
+        "dimension": (dimension, spec.dimension),
+        "distance": (distance, spec.distance),
+        "model": (metadata.get("model_id", "not recorded"), spec.model_id),
+    }
+    different = [f"{what} is {is_}, wanted {want}" for what, (is_, want) in pairs.items() if is_ != want]
+    if different:
+        raise CollectionError(
+            f"collection {spec.name!r} in {where} is another one: {'; '.join(different)}. Use another "
+            "collection name for the new shape or model and move the alias when it is complete, or drop "
+            "this collection if nothing serves from it"
+        )
+
+
+def check_unserved(name: str, aliases: Mapping[str, str], where: str) -> None:
+    """Check that a collection may be dropped.
+
+    Raises:
+        CollectionError: `name` is an alias, or one points to it.
+    """
+    pointing = sorted(alias for alias, target in aliases.items() if name in (alias, target))
+    if pointing:
+        raise CollectionError(
+            f"{name!r} in {where} serves as the alias {', '.join(pointing)}: move the alias, then drop it"
+        )
+
+
+def ensure_serving(store: VectorStore, spec: CollectionSpec, alias: str) -> bool:
+    """Ensure the collection and, where `alias` points nowhere yet, point it there; whether it was created.
+
+    An alias that points elsewhere stays: moving it is a decision of its own.
+    """
+    created = store.ensure_collection(spec)
+    if store.alias(alias) is None:
+        store.set_alias(alias, spec.name)
+    return created
+
+
+def serving_collection(store: VectorStore, alias: str) -> CollectionInfo:
+    """The collection that serves behind `alias`.
+
+    Raises:
+        CollectionError: the alias points nowhere.
+    """
+    name = store.alias(alias)
+    if name is None:
+        raise CollectionError(
+            f"the alias {alias!r} points to no collection: materialize `qdrant_collection` first"
+        )
+    return store.describe(name)

@@ -1,0 +1,179 @@
+"""Comparing what should be in a collection with what is, as one sorted stream in bounded memory.
+
+The caller gives what should be there (from PostgreSQL, sorted by id); the collection is scrolled beside it.
+Nothing is changed here: the differences are handed over as they are found.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+from fashion_pipeline.index.store import VectorStore
+from fashion_pipeline.index.types import Payload, SearchFilter
+
+_FIELDS = ("store_id", "payload_hash", "image_sha256")
+
+
+class DifferenceKind(StrEnum):
+    """How a point differs from what it should be; a point has one kind."""
+
+    MISSING = "missing"
+    """Should be there and is not."""
+    ORPHANED = "orphaned"
+    """Is there and should not be: the product left, or never had an active row."""
+    STALE_VECTOR = "stale_vector"
+    """Stands for another picture; its payload then differs too."""
+    STALE_PAYLOAD = "stale_payload"
+    """The picture is right, the payload is not."""
+    FOREIGN = "foreign"
+    """Is there, should not be, and carries no payload of this pipeline: something else writes here."""
+
+
+class WantedPoint(NamedTuple):
+    """What a point should be."""
+
+    id: UUID
+    payload_hash: str
+    image_sha256: str
+    store_id: str
+
+
+class Difference(NamedTuple):
+    """One point that is not what it should be. `store_id` is None for a foreign one."""
+
+    kind: DifferenceKind
+    id: UUID
+    store_id: str | None
+
+
+@dataclass(frozen=True)
+class ReconcileReport:
+    """What a comparison found. `by_store` counts kinds by store; `sample` holds the first differences."""
+
+    collection: str
+    wanted: int
+    points: int
+    counts: dict[str, int]
+    by_store: dict[str, dict[str, int]]
+    sample: tuple[Difference, ...]
+    seconds: float
+
+    @property
+    def differences(self) -> int:
+        """Number of points that differ."""
+        return sum(self.counts.values())
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the collection is what it should be."""
+        return self.differences == 0
+
+
+def differences(
+    wanted: Iterable[WantedPoint], actual: Iterable[tuple[UUID, Payload]]
+) -> Iterator[Difference]:
+    """Merge two streams sorted by id; every point that is not what it should be, in the order of ids.
+
+    Raises:
+        ValueError: a stream is not sorted by the bytes of its ids or holds one twice.
+    """
+    left = _ascending(wanted, "what should be there")
+    right = _ascending(actual, "the collection")
+    want = next(left, None)
+    have = next(right, None)
+    while want is not None or have is not None:
+        if have is None or (want is not None and want.id < have[0]):
+            assert want is not None
+            yield Difference(DifferenceKind.MISSING, want.id, want.store_id)
+            want = next(left, None)
+        elif want is None or have[0] < want.id:
+            yield _surplus(*have)
+            have = next(right, None)
+        else:
+            payload = have[1]
+            if payload.get("image_sha256") != want.image_sha256:
+                yield Difference(DifferenceKind.STALE_VECTOR, want.id, want.store_id)
+            elif payload.get("payload_hash") != want.payload_hash:
+                yield Difference(DifferenceKind.STALE_PAYLOAD, want.id, want.store_id)
+            want = next(left, None)
+            have = next(right, None)
+
+
+def reconcile(
+    store: VectorStore,
+    collection: str,
+    wanted: Iterable[WantedPoint],
+    *,
+    store_id: str | None = None,
+    on_difference: Callable[[Difference], None] | None = None,
+    sample: int = 20,
+) -> ReconcileReport:
+    """Compare a collection, or its points of one store, with what should be there.
+
+    `wanted` is sorted by id and covers the same scope. `on_difference` gets every difference as it is
+    found; the report keeps counts and the first `sample`.
+
+    Raises:
+        ValueError: `wanted` is not sorted.
+        CollectionError: there is no such collection.
+    """
+    started = time.perf_counter()
+    asked = SearchFilter(store=store_id) if store_id is not None else None
+    left = _Counted(wanted)
+    right = _Counted(store.scroll(collection, fields=_FIELDS, filter=asked))
+    counts: Counter[str] = Counter()
+    by_store: dict[str, Counter[str]] = {}
+    first: list[Difference] = []
+    for found in differences(left, right):
+        counts[found.kind] += 1
+        by_store.setdefault(found.store_id or "", Counter())[found.kind] += 1
+        if len(first) < sample:
+            first.append(found)
+        if on_difference is not None:
+            on_difference(found)
+    return ReconcileReport(
+        collection=collection,
+        wanted=left.seen,
+        points=right.seen,
+        counts={kind.value: counts[kind] for kind in DifferenceKind},
+        by_store={name: dict(found) for name, found in sorted(by_store.items())},
+        sample=tuple(first),
+        seconds=time.perf_counter() - started,
+    )
+
+
+_Item = TypeVar("_Item", bound=tuple[Any, ...])
+
+
+class _Counted(Generic[_Item]):
+    """A stream that knows how much of it was read."""
+
+    def __init__(self, items: Iterable[_Item]) -> None:
+        self._items = items
+        self.seen = 0
+
+    def __iter__(self) -> Iterator[_Item]:
+        for item in self._items:
+            self.seen += 1
+            yield item
+
+
+def _ascending(items: Iterable[_Item], what: str) -> Iterator[_Item]:
+    """The items, whose first field is an id; a stream out of order would report nonsense."""
+    last: UUID | None = None
+    for item in items:
+        id_: UUID = item[0]
+        if last is not None and id_ <= last:
+            raise ValueError(f"{what} is not sorted by id: {id_} after {last}")
+        last = id_
+        yield item
+
+
+def _surplus(id_: UUID, payload: Payload) -> Difference:
+    if "payload_hash" not in payload:
+        return Difference(DifferenceKind.FOREIGN, id_, None)
+    return Difference(DifferenceKind.ORPHANED, id_, payload.get("store_id"))

@@ -1,0 +1,75 @@
+"""What other processes do in the tests of the embedded store: `python -m ...worker <task> <folder> ...`."""
+
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+
+from fashion_pipeline.index.edge import EdgeStore
+from fashion_pipeline.index.search import search
+from fashion_pipeline.index.types import Point
+from fashion_pipeline_tests.index.making import DIMENSION, vector_of
+
+BATCH = 40
+
+
+def batch_of(writer: str, number: int) -> list[Point]:
+    vectors = np.random.default_rng(number).standard_normal((BATCH, DIMENSION)).astype(np.float32)
+    return [
+        Point(id_in(writer, number, row), vectors[row], {"writer": writer, "batch": number})
+        for row in range(BATCH)
+    ]
+
+
+def id_in(writer: str, batch: int, row: int) -> UUID:
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{writer}/{batch}/{row}")
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def write(store: EdgeStore, name: str, writer: str, batches: int) -> None:
+    """One lock per batch; every acknowledged batch is told."""
+    for number in range(batches):
+        store.upsert(name, batch_of(writer, number))
+        say(number)
+
+
+def hog(store: EdgeStore, name: str, writer: str, batches: int) -> None:
+    """One session for everything, as long as it takes."""
+    with store.session(name, "loading everything"):
+        for number in range(batches):
+            store.upsert(name, batch_of(writer, number))
+            say(number)
+            time.sleep(0.02)
+
+
+def hold(store: EdgeStore, name: str, _who: str, _count: int) -> None:
+    """Write inside a session that never ends."""
+    with store.session(name, "a job that hangs"):
+        store.upsert(name, batch_of("hold", 0))
+        say("held")
+        time.sleep(120)
+
+
+def seek(store: EdgeStore, alias: str, _: str, searches: int) -> None:
+    """Search behind an alias; tells which collection each answer came from."""
+    for _number in range(searches):
+        hits = search(store, alias, vector_of(1), limit=5)
+        say(*sorted({hit.payload["store_id"] for hit in hits}), len(hits))
+
+
+if __name__ == "__main__":
+    task, folder, collection, who, count = sys.argv[1:]
+    tasks: dict[str, Callable[[EdgeStore, str, str, int], None]] = {
+        "write": write,
+        "hog": hog,
+        "hold": hold,
+        "seek": seek,
+    }
+    tasks[task](EdgeStore(Path(folder)), collection, who, int(count))
