@@ -26,10 +26,10 @@ dev: setup ## the Dagster UI on the demo's data, on loopback
 	@$(BIN)/fashion-pipeline dev
 
 test: setup ## the tests
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not bench" $(ARGS)
 
 test-slow: setup ## the tests that take long
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest -m "slow and not bench" $(ARGS)
 
 lint: setup ## style, types, import rules
 	@$(BIN)/ruff format --check .

@@ -130,7 +130,9 @@ def main() -> None:
     fresh = not os.path.isdir(environment)
     if fresh:
         check_disk(root, kind)
-    print("setup: installing %d packages into %s" % (lock.count("=="), environment))
+    # Markers hold "==" as well; each entry begins a line.
+    packages = sum("==" in line for line in lock.splitlines() if line[:1].isalnum())
+    print("setup: installing %d packages into %s" % (packages, environment))
     print(
         "setup: download %s, disk about %.0f GB; only the package index is asked"
         % (DOWNLOAD[kind], DISK_BYTES[kind] / 1e9)

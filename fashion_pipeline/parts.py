@@ -59,8 +59,7 @@ def catalog_url(settings: Settings) -> str:
     """URL of our tables; with embedded parts the server is started where it does not run."""
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
-    if not settings.embedded:
-        settings.check()
+    settings.require("database_url")
     return start_embedded_postgres(settings).url(CATALOG_DATABASE)
 
 
@@ -78,8 +77,7 @@ def dagster_url(settings: Settings) -> str:
                 "migrations: give Dagster a database of its own"
             )
         return url
-    if not settings.embedded:
-        settings.check()
+    settings.require("dagster_pg_url")
     return start_embedded_postgres(settings).url(DAGSTER_DATABASE, driver="postgresql+psycopg2")
 
 
@@ -97,8 +95,7 @@ def open_vectors(settings: Settings) -> "VectorStore":
     """The process's vector store: a server, or the embedded engine in the data folder."""
     from fashion_pipeline.index.open import open_store
 
-    if settings.qdrant_url is None and not settings.embedded:
-        settings.check()
+    settings.require("qdrant_url")
     key = settings.qdrant_api_key
     return open_store(
         url=settings.qdrant_url,

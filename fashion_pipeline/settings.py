@@ -133,6 +133,15 @@ class Settings(BaseSettings):
             return embedded_default
         raise SettingsError(self._missing([name]))
 
+    def require(self, name: str) -> None:
+        """Refuse to go on without one setting, unless the embedded part stands in for it.
+
+        Raises:
+            SettingsError: it is missing; the message names its variable.
+        """
+        if getattr(self, name) is None and not self.embedded:
+            raise SettingsError(self._missing([name]))
+
     def check(self) -> None:
         """Refuse a world that is half configured.
 

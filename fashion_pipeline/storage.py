@@ -63,7 +63,7 @@ class DataLocation:
 
     def _path(self, key: str) -> str:
         parts = PurePosixPath(key)
-        if not key or parts.is_absolute() or ".." in parts.parts:
+        if not parts.parts or parts.is_absolute() or ".." in parts.parts:
             raise ValueError(f"not a relative key: {key!r}")
         return str(self._local / parts) if self._local is not None else f"{self._prefix}/{key}"
 

@@ -19,7 +19,7 @@ from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.index.search import search, search_like
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.types import PointHit, SearchFilter
-from fashion_pipeline.line.points import serving_collection
+from fashion_pipeline.line.points import serving_collection, serving_model_ref
 from fashion_pipeline.settings import Settings
 
 
@@ -81,13 +81,14 @@ def find(settings: Settings, vectors: VectorStore, request: SearchRequest) -> li
             ) from error
         return search_like(vectors, settings.alias, product, filter=request.filter(), limit=request.limit)
     serving = serving_collection(vectors, settings.alias)
-    encoder = parts.open_encoder(settings, serving.model_ref)
+    model_ref = serving_model_ref(serving, settings.model_ref)
+    encoder = parts.open_encoder(settings, model_ref)
     try:
         if request.text is not None:
             vector = encoder.encode_texts([request.text])[0]
         else:
             assert request.image is not None
-            pixels = decode_image(request.image.read_bytes(), read_spec(serving.model_ref).preprocessing)
+            pixels = decode_image(request.image.read_bytes(), read_spec(model_ref).preprocessing)
             vector = encoder.encode_images(np.stack([pixels]))[0]
     finally:
         encoder.close()

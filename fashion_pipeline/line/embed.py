@@ -17,9 +17,8 @@ from fashion_pipeline.embeddings.report import EmbedFailure, EmbedItem, EmbedRep
 from fashion_pipeline.embeddings.shards import write_shard
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.embeddings.vectors import EmbeddedBatch
-from fashion_pipeline.errors import ModelError
 from fashion_pipeline.images.store import ImageStore
-from fashion_pipeline.line.points import Serving
+from fashion_pipeline.line.points import Serving, serving_model_ref
 from fashion_pipeline.storage import DataLocation
 
 Progress = Callable[[int, int | None], None]
@@ -48,6 +47,7 @@ def embed_images(
     store_id: str,
     *,
     serving: Serving,
+    candidate_ref: str,
     load: Callable[[str], Encoder],
     options: PipelineOptions | None = None,
     progress: Progress | None = None,
@@ -59,10 +59,11 @@ def embed_images(
 
     Args:
         serving: the collection behind the alias; its metadata names the model.
+        candidate_ref: the model that the settings name; it may be the serving one.
         load: loads a model by its reference.
 
     Raises:
-        ModelError: the folder of the serving model is gone, or holds another model.
+        ModelError: no folder holds the serving model.
     """
     began = time.perf_counter()
     images = ImageStore(data)
@@ -71,18 +72,13 @@ def embed_images(
         before = embedded_images(database, store_id, serving.model_id)
         if not due:
             return EmbedStageReport(serving.model_id, 0, before, 0, None, (), time.perf_counter() - began)
-        spec = read_spec(serving.model_ref)
-        if spec.image_model_id != serving.model_id:
-            raise ModelError(
-                f"{serving.model_ref} holds the model {spec.image_model_id}, but the collection {serving.collection!r} "
-                f"serves {serving.model_id}: put that model's folder back, or promote the new one"
-            )
+        model_ref = serving_model_ref(serving, candidate_ref)
         entered = 0
         failures: list[EmbedFailure] = []
         loaded: list[Encoder] = []
 
         def load_once() -> Encoder:
-            loaded.append(load(serving.model_ref))
+            loaded.append(load(model_ref))
             return loaded[0]
 
         def on_batch(batch: EmbeddedBatch) -> None:
@@ -94,7 +90,7 @@ def embed_images(
             report = embed(
                 [EmbedItem(sha256) for sha256 in due],
                 images.read,
-                spec=spec,
+                spec=read_spec(model_ref),
                 encoder_factory=load_once,
                 on_batch=on_batch,
                 on_failure=failures.append,

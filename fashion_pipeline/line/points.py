@@ -10,7 +10,7 @@ from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.points import PointChange, PointCounts
 from fashion_pipeline.embeddings.shards import read_vectors
 from fashion_pipeline.embeddings.spec import read_spec
-from fashion_pipeline.errors import CollectionError
+from fashion_pipeline.errors import CollectionError, ModelError
 from fashion_pipeline.index.collection import collection_name, ensure_serving
 from fashion_pipeline.index.payload import PAYLOAD_VERSION, payload_for
 from fashion_pipeline.index.store import VectorStore
@@ -110,6 +110,27 @@ def serving_collection(vectors: VectorStore, alias: str) -> Serving:
             f"collection {name!r} behind the alias {alias!r} does not say which model it holds: it was not made "
             "by this project; set FASHION_PIPELINE_ALIAS to another name"
         ) from error
+
+
+def serving_model_ref(serving: Serving, candidate_ref: str) -> str:
+    """Where the serving model lies: the settings' folder where it holds that model, else where it was.
+
+    A collection outlives the folder that its model was first loaded from.
+
+    Raises:
+        ModelError: neither folder holds the serving model.
+    """
+    candidate = read_spec(candidate_ref)
+    if candidate.image_model_id == serving.model_id:
+        return candidate_ref
+    spec = read_spec(serving.model_ref)
+    if spec.image_model_id != serving.model_id:
+        raise ModelError(
+            f"the collection {serving.collection!r} serves the model {serving.model_id}, but {serving.model_ref} "
+            f"holds {spec.image_model_id} and the settings name {candidate.image_model_id}: put that model's "
+            "folder back, or set FASHION_PIPELINE_MODEL to it"
+        )
+    return serving.model_ref
 
 
 def write_points(

@@ -14,7 +14,7 @@ from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.index.search import search
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.types import GROUP_FIELD, PointHit
-from fashion_pipeline.line.points import Serving
+from fashion_pipeline.line.points import Serving, serving_model_ref
 
 #: Results looked at for each query.
 DEPTH = 10
@@ -49,6 +49,7 @@ def measure_search(
     *,
     alias: str,
     serving: Serving,
+    candidate_ref: str,
     load: Callable[[str], Encoder],
     queries: int = 200,
     seed: int = 1,
@@ -58,7 +59,7 @@ def measure_search(
     sample = sample_products(database, serving.collection, size=queries, seed=seed)
     if not sample:
         return QualityReport(serving.model_id, 0, 0.0, 0.0, 0.0, 0.0, 0.0, None, time.perf_counter() - began)
-    encoder = load(serving.model_ref)
+    encoder = load(serving_model_ref(serving, candidate_ref))
     try:
         asked = encoder.encode_texts([product.title for product in sample])
     finally:

@@ -113,6 +113,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 storage.open(),
                 where.store,
                 serving=serving_collection(vectors.open(), vectors.alias()),
+                candidate_ref=encoder.candidate(),
                 load=encoder.load,
                 progress=progress_to(context.log, f"store {where.store}: pictures embedded"),
             )

@@ -48,6 +48,7 @@ def build() -> list[dg.AssetsDefinition]:
                 storage.images(),
                 alias=vectors.alias(),
                 serving=serving_collection(store, vectors.alias()),
+                candidate_ref=encoder.candidate(),
                 load=encoder.load,
             )
         return dg.MaterializeResult(
