@@ -1,0 +1,1 @@
+"""Drawn garments, demo feeds, training of the demo model, its weights."""
