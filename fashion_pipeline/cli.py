@@ -1,6 +1,7 @@
 """`fashion-pipeline`: commands for people. Heavy imports happen inside the command that needs them."""
 
 import logging
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -158,6 +159,8 @@ def main() -> None:
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
+    # As an exit, so that what this process started is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except FashionPipelineError as error:

@@ -35,7 +35,7 @@ def build_definitions(environ: Mapping[str, str] | None = None) -> dg.Definition
     settings.check()
     stores = parts.open_feeds(settings, environ if environ is not None else os.environ)
     partitions = line_partitions(stores)
-    line = jobs.line_job(partitions)
+    line = jobs.line_job()
     others = jobs.other_jobs()
     given = dict(environ or {})
     with warnings.catch_warnings():

@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -290,7 +291,8 @@ class IndexEntry(Stamped):
 
 def describe_columns(model: type[Table]) -> list[tuple[str, str, str, bool]]:
     """(name, SQL type, comment, nullable) of each column of a table, for catalogues and docs."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     return [
-        (column.name, str(column.type), column.comment or "", bool(column.nullable))
+        (column.name, column.type.compile(dialect=dialect), column.comment or "", bool(column.nullable))
         for column in model.__table__.columns
     ]

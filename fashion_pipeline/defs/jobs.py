@@ -17,12 +17,11 @@ LINE_ASSETS = (
 )
 
 
-def line_job(partitions: dg.PartitionsDefinition[str]) -> AssetJob:
+def line_job() -> AssetJob:
     """The whole line, for one store and one day."""
     return dg.define_asset_job(
         "line",
         selection=dg.AssetSelection.assets(*LINE_ASSETS),
-        partitions_def=partitions,
         description="Bring one store up to date: its feed of a day, through to its points in Qdrant.",
     )
 

@@ -10,18 +10,23 @@ from fashion_pipeline.defs.jobs import AssetJob
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
 
+#: Between two ticks of the schedule `due_stores`.
+TICK = timedelta(hours=1)
+
 
 def due_stores(feeds: FeedsConfig, moment: datetime) -> Iterable[LinePartition]:
     """The partitions of the day that are due at `moment`: active stores whose time of day has come.
 
-    The day is the UTC day in which the store's own time falls.
+    The day is the UTC day in which the store's own time falls. At the day's last tick every active store is
+    due: a live feed can be captured on its own day only, and the next tick belongs to the next day.
     """
     day = moment.astimezone(UTC).date()
     if day < feeds.first_day or (feeds.last_day is not None and day > feeds.last_day):
         return
+    last = (moment + TICK).astimezone(UTC).date() != day
     for store in feeds.stores:
         due = _due_moment(store, day)
-        if store.status == "active" and due is not None and due <= moment:
+        if store.status == "active" and (last or (due is not None and due <= moment)):
             yield LinePartition(store.id, day)
 
 

@@ -72,9 +72,11 @@ def prepare_collection(
     """
     candidate = read_spec(model_ref)
     created = False
-    if vectors.alias(alias) is None:
+    name = collection_name(alias, candidate.image_model_id)
+    # An embedded alias outlives a collection whose files were lost.
+    if vectors.alias(alias) in {None, name}:
         spec = CollectionSpec(
-            name=collection_name(alias, candidate.image_model_id),
+            name=name,
             model_id=candidate.image_model_id,
             model_ref=model_ref,
             pipeline_version=pipeline_version,

@@ -161,5 +161,5 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
 
 
 def _launched_at(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     return record.create_timestamp if record is not None else None
