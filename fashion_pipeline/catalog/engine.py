@@ -3,8 +3,7 @@
 import hashlib
 import logging
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
@@ -175,25 +174,6 @@ def same_database(first: str, second: str) -> bool:
         return host, url.port or url.query.get("port") or 5432, url.database
 
     return place(a) == place(b)
-
-
-def wait_until_ready(
-    database: Database, *, seconds: float, sleep: Callable[[float], None] = time.sleep
-) -> None:
-    """Wait for the server to answer, asking twice a second.
-
-    Raises:
-        TransientError: it did not answer in `seconds`.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            database.ping()
-            return
-        except TransientError:
-            if time.monotonic() > deadline:
-                raise
-            sleep(0.5)
 
 
 def connection_was_lost(error: BaseException) -> bool:
