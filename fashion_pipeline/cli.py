@@ -56,7 +56,9 @@ def migrate() -> None:
     from fashion_pipeline.home import project_root
     from fashion_pipeline.parts import open_database
 
-    before = upgrade(open_database(load_settings()), project_root() / "alembic.ini")
+    database = open_database(load_settings())
+    database.ping()
+    before = upgrade(database, project_root() / "alembic.ini")
     if before.up_to_date:
         print(f"the tables are at revision {before.newest}: nothing to do")
     else:

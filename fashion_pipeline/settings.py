@@ -1,5 +1,6 @@
 """Every environment variable, in one typed model. Read by call (`load_settings`), never at import."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,8 @@ from fashion_pipeline.errors import SettingsError
 PREFIX = "FASHION_PIPELINE_"
 DEMO_FEEDS = Path(__file__).with_name("demo") / "feeds.yaml"
 DEMO_MODEL = f"local-dir:{Path(__file__).with_name('demo') / 'model'}"
+
+POSTGRESQL = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://")
 
 Profile = Literal["embedded", "server"]
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -89,6 +92,15 @@ class Settings(BaseSettings):
     def _local_model(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith("local-dir:"):
             raise ValueError("a model is loaded from a local folder: write local-dir:FOLDER")
+        return value
+
+    @field_validator("database_url", "dagster_pg_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not POSTGRESQL.match(value.get_secret_value()):
+            raise ValueError(
+                "not a URL of PostgreSQL: write postgresql+psycopg://user:password@host/database"
+            )
         return value
 
     @property

@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 LOCK_TIMEOUT_SECONDS = 6 * 3600
 
 
+#: Names of this machine: two URLs may call it differently.
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
 class Database:
     """Engines and sessions on one PostgreSQL database, through psycopg 3."""
 
@@ -170,8 +174,9 @@ def same_database(first: str, second: str) -> bool:
     a, b = make_url(first), make_url(second)
 
     def place(url: URL) -> tuple[object, ...]:
-        host = url.query.get("host", url.host or "localhost")
-        return host, url.port or url.query.get("port") or 5432, url.database
+        host = str(url.query.get("host", url.host or "localhost"))
+        port = int(url.port or str(url.query.get("port", 5432)))
+        return "localhost" if host in LOOPBACK else host, port, url.database
 
     return place(a) == place(b)
 

@@ -210,6 +210,14 @@ def record_decode_failures(database: Database, failures: Iterable[tuple[str, str
     rows = [{"sha256": sha256, "error": error} for sha256, error in failures]
     if rows:
         with database.connection() as connection:
+            # In the order in which `record_images` writes: another store's run cannot deadlock with this.
+            connection.execute(
+                text(
+                    "SELECT image_key FROM images WHERE sha256 = ANY(CAST(:hashes AS text[])) "
+                    "ORDER BY image_key FOR UPDATE"
+                ),
+                {"hashes": [row["sha256"] for row in rows]},
+            )
             connection.execute(text("UPDATE images SET decode_error = :error WHERE sha256 = :sha256"), rows)
 
 

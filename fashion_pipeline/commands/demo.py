@@ -92,7 +92,7 @@ def run_demo(settings: Settings, query: str) -> int:
     _print_summary(console, lines)
     failed = [line for line in lines if line.failure]
     for line in failed:
-        console.print(f"[red]{line.day} {line.store}: {line.failure}", highlight=False)
+        console.print(f"{line.day} {line.store}: {line.failure}", style="red", markup=False, highlight=False)
     recall = quality.get("recall_at_10")
     console.print(f"title to picture, recall@10 over {quality.get('queries')} products: {recall}")
     sheet = settings.data_folder / "demo" / "search.png"

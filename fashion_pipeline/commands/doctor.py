@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fashion_pipeline import parts
@@ -43,7 +44,7 @@ def run_doctor(settings: Settings) -> int:
         table.add_column(column, overflow="fold")
     for finding in findings:
         mark = "[green]ok" if finding.ok else "[red]trouble"
-        table.add_row(finding.part, mark, finding.used, finding.advice)
+        table.add_row(finding.part, mark, escape(finding.used), escape(finding.advice))
     Console().print(table)
     return 0 if all(finding.ok for finding in findings) else 1
 
@@ -118,7 +119,9 @@ def _postgres(settings: Settings) -> str:
 
 
 def _migrations(settings: Settings) -> str:
-    state = migration_state(parts.open_database(settings), project_root() / "alembic.ini")
+    database = parts.open_database(settings)
+    database.ping()
+    state = migration_state(database, project_root() / "alembic.ini")
     if not state.up_to_date:
         raise PermanentError(
             f"the tables are at {state.current or 'nothing'}, the newest is {state.newest}: "

@@ -17,7 +17,8 @@ def run_reconcile(settings: Settings, stores: tuple[str, ...], *, repair: bool) 
     database, data = parts.open_database(settings), parts.open_data(settings)
     vectors = parts.open_vectors(settings)
     serving = serving_collection(vectors, settings.alias)
-    names = stores or tuple(store.id for store in parts.open_feeds(settings, os.environ).stores)
+    feeds = parts.open_feeds(settings, os.environ)
+    names = [feeds.store(name).id for name in stores] or [store.id for store in feeds.stores]
     table = Table(title=f"{serving.collection} against PostgreSQL", title_justify="left")
     table.add_column("store")
     for kind in ("points", *DifferenceKind):

@@ -6,12 +6,13 @@ from pathlib import Path
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from fashion_pipeline import parts
 from fashion_pipeline.cleaning.currencies import format_price
-from fashion_pipeline.embeddings.decode import decode_image
+from fashion_pipeline.embeddings.decode import ImageDecodeError, decode_image
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.errors import PermanentError
 from fashion_pipeline.images.sheet import Tile, contact_sheet
@@ -88,11 +89,17 @@ def find(settings: Settings, vectors: VectorStore, request: SearchRequest) -> li
             vector = encoder.encode_texts([request.text])[0]
         else:
             assert request.image is not None
-            pixels = decode_image(request.image.read_bytes(), read_spec(model_ref).preprocessing)
-            vector = encoder.encode_images(np.stack([pixels]))[0]
+            vector = encoder.encode_images(np.stack([_pixels(request.image, model_ref)]))[0]
     finally:
         encoder.close()
     return search(vectors, settings.alias, vector, filter=request.filter(), limit=request.limit)
+
+
+def _pixels(path: Path, model_ref: str) -> NDArray[np.uint8]:
+    try:
+        return decode_image(path.read_bytes(), read_spec(model_ref).preprocessing)
+    except (OSError, ImageDecodeError) as error:
+        raise PermanentError(f"--image {path} cannot be read as a picture: {error}") from error
 
 
 def _price(hit: PointHit) -> str:
@@ -108,7 +115,8 @@ def _print_table(hits: list[PointHit]) -> None:
         title, store = str(hit.payload.get("title", "")), str(hit.payload.get("store_id", ""))
         table.add_row(f"{hit.score:.3f}", title, _price(hit), store, str(hit.id))
     console = Console()
-    console.print(table if hits else "nothing was found")
+    # Titles are the feeds': brackets in them are no markup.
+    console.print(table if hits else "nothing was found", markup=False)
 
 
 def write_sheet(images: ImageStore, hits: list[PointHit], out: Path) -> None:

@@ -28,14 +28,14 @@ def line_partitions(feeds: FeedsConfig) -> dg.MultiPartitionsDefinition:
 
     Retired stores stay: a key that vanishes takes its history out of the grid.
     """
-    bounded = feeds.last_day is not None
     days = dg.DailyPartitionsDefinition(
         start_date=feeds.first_day.isoformat(),
         # The end is exclusive.
         end_date=(feeds.last_day + timedelta(days=1)).isoformat() if feeds.last_day else None,
         timezone="UTC",
-        # A live feed is captured on its own day, so today's partition has to exist today.
-        end_offset=0 if bounded else 1,
+        # A live feed is captured on its own day, so today's partition has to exist today. No key comes after
+        # `end_date` by it.
+        end_offset=1,
     )
     stores = dg.StaticPartitionsDefinition([store.id for store in feeds.stores])
     return dg.MultiPartitionsDefinition({DAY: days, STORE: stores})

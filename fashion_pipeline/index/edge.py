@@ -171,6 +171,15 @@ class EdgeStore:
                 metadata=stored["metadata"],
             )
 
+    def metadata(self, name: str) -> Mapping[str, str]:
+        """What the collection remembers of itself, read without opening the shard."""
+        collection = self._folder.resolve(check_name(name))
+        stored = self._folder.metadata(collection)
+        if stored is None:
+            raise self._folder.missing(collection)
+        found: Mapping[str, str] = stored["metadata"]
+        return found
+
     def ensure_collection(self, spec: CollectionSpec) -> bool:
         """Create the collection, or check it and add the payload indexes that it lacks."""
         name = check_name(spec.name)

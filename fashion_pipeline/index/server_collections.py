@@ -1,6 +1,6 @@
 """Collections and aliases on a Qdrant server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from qdrant_client import QdrantClient, models
@@ -44,6 +44,12 @@ class ServerCollections:
             },
             metadata=self._call(f"describing {name}", lambda: read_metadata(self.client, name, info)),
         )
+
+    def metadata(self, name: str) -> Mapping[str, str]:
+        """What the collection remembers of itself."""
+        name = self.aliases().get(check_name(name), name)
+        info, _ = self._inspect(name)
+        return self._call(f"describing {name}", lambda: read_metadata(self.client, name, info))
 
     def _inspect(self, name: str) -> tuple[models.CollectionInfo, models.VectorParams]:
         what = f"describing {check_name(name)}"

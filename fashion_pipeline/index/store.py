@@ -52,6 +52,9 @@ class VectorStore(Protocol):
     def describe(self, name: str) -> CollectionInfo:
         """What the collection is and how many points it has."""
 
+    def metadata(self, name: str) -> Mapping[str, str]:
+        """What the collection remembers of itself (model_id, model_ref, ...); cheaper than `describe`."""
+
     def ensure_collection(self, spec: CollectionSpec) -> bool:
         """Create the collection with its metadata and payload indexes; True when it was created.
 

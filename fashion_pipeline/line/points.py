@@ -104,7 +104,7 @@ def serving_collection(vectors: VectorStore, alias: str) -> Serving:
         raise CollectionError(
             f"the alias {alias!r} leads to no collection: materialize qdrant_collection (job collection) first"
         )
-    metadata = vectors.describe(name).metadata
+    metadata = vectors.metadata(name)
     try:
         return Serving(name, metadata["model_id"], metadata["model_ref"])
     except KeyError as error:
@@ -115,24 +115,27 @@ def serving_collection(vectors: VectorStore, alias: str) -> Serving:
 
 
 def serving_model_ref(serving: Serving, candidate_ref: str) -> str:
-    """Where the serving model lies: the settings' folder where it holds that model, else where it was.
+    """Where the serving model lies: where it was when the collection was made, else the settings' folder.
 
     A collection outlives the folder that its model was first loaded from.
 
     Raises:
         ModelError: neither folder holds the serving model.
     """
-    candidate = read_spec(candidate_ref)
-    if candidate.image_model_id == serving.model_id:
-        return candidate_ref
-    spec = read_spec(serving.model_ref)
-    if spec.image_model_id != serving.model_id:
-        raise ModelError(
-            f"the collection {serving.collection!r} serves the model {serving.model_id}, but {serving.model_ref} "
-            f"holds {spec.image_model_id} and the settings name {candidate.image_model_id}: put that model's "
-            "folder back, or set FASHION_PIPELINE_MODEL to it"
-        )
-    return serving.model_ref
+    problems = []
+    for ref in (serving.model_ref, candidate_ref):
+        try:
+            found = read_spec(ref).image_model_id
+        except ModelError as error:
+            problems.append(str(error))
+            continue
+        if found == serving.model_id:
+            return ref
+        problems.append(f"{ref} holds {found}")
+    raise ModelError(
+        f"the collection {serving.collection!r} serves the model {serving.model_id}, which is nowhere to be found: "
+        f"{'; '.join(dict.fromkeys(problems))}. Put that model's folder back, or set FASHION_PIPELINE_MODEL to it"
+    )
 
 
 def write_points(

@@ -41,6 +41,7 @@ def test_ensure_creates_once(store: VectorStore) -> None:
     assert name not in store.collections()
     assert store.ensure_collection(spec(name)) is True
     created_at = store.describe(name).metadata["created_at"]
+    assert store.metadata(name) == store.describe(name).metadata
     store.upsert(name, points(3))
     assert store.ensure_collection(spec(name, pipeline_version="0.2.0", model_ref="elsewhere")) is False
     info = store.describe(name)
@@ -94,6 +95,7 @@ def test_what_is_missing_is_named(store: VectorStore) -> None:
     name = fresh()
     for ask in (
         lambda: store.describe(name),
+        lambda: store.metadata(name),
         lambda: store.count(name),
         lambda: store.upsert(name, points(1)),
         lambda: list(store.scroll(name)),
