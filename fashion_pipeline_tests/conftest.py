@@ -1,6 +1,7 @@
 """What all tests share: real parts, one embedded PostgreSQL per session, a database per test."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,16 @@ def database(database_url: str) -> Iterator[Database]:
 def data(tmp_path: Path) -> DataLocation:
     """An empty data location."""
     return DataLocation(str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A copy of the demo model: the project's own may be trained anew while the tests run."""
+    from fashion_pipeline.settings import DEMO_MODEL
+
+    target = tmp_path_factory.mktemp("model") / "demo"
+    shutil.copytree(DEMO_MODEL.removeprefix("local-dir:"), target)
+    return f"local-dir:{target}"
 
 
 def _execute(url: str, statement: str) -> None:

@@ -25,7 +25,9 @@ def command_names(group: typer.Typer, prefix: str = "") -> set[str]:
 
 def test_every_setting_is_in_the_table_and_no_other() -> None:
     variables = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    named = set(re.findall(r"\b(?:FASHION_PIPELINE_[A-Z_]+|DATABASE_URL|DAGSTER_PG_URL|QDRANT_[A-Z_]+)\b", README))
+    named = set(
+        re.findall(r"\b(?:FASHION_PIPELINE_[A-Z_]+|DATABASE_URL|DAGSTER_PG_URL|QDRANT_[A-Z_]+)\b", README)
+    )
     assert named == variables
 
 

@@ -89,7 +89,9 @@ def test_applying_200_000_products(world: World) -> None:
     world.clean(DAY)
     again = timed(lambda: world.apply(DAY))
     print(f"\napply {ROWS:,} products: {first:.1f} s, {ROWS / first:,.0f} rows/s")
-    print(f"  against the bare staging copy and one upsert: {bare_seconds / first:.2f} x its speed (goal 0.6)")
+    print(
+        f"  against the bare staging copy and one upsert: {bare_seconds / first:.2f} x its speed (goal 0.6)"
+    )
     print(f"  against pandas and a row-wise upsert: {pandas_seconds / first:.1f} x its speed (goal 10)")
     print(f"  equal content again: {first / again:.1f} x the first time's speed (goal 3)")
     assert bare_seconds / first >= 0.6

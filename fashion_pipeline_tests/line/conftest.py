@@ -112,3 +112,14 @@ def items(count: int, **values: str) -> list[dict[str, str]]:
 @pytest.fixture
 def world(database: Database, data: DataLocation, tmp_path: Path) -> World:
     return World(database, data, tmp_path / "feeds")
+
+
+@pytest.fixture(scope="session")
+def empty_index(tmp_path_factory: pytest.TempPathFactory, demo_model: str) -> Path:
+    """An embedded index with an empty serving collection: copying it is faster than making its indexes."""
+    from fashion_pipeline.index.edge import EdgeStore
+    from fashion_pipeline.line.points import prepare_collection
+
+    folder = tmp_path_factory.mktemp("index") / "qdrant"
+    prepare_collection(EdgeStore(folder), alias="products", model_ref=demo_model, pipeline_version="test")
+    return folder

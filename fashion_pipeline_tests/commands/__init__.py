@@ -1,0 +1,1 @@
+"""Tests of what each command of `fashion-pipeline` does."""
