@@ -40,5 +40,6 @@ bench: setup ## the benchmarks, as ratios against references in the same run
 	@$(BIN)/python -m pytest fashion_pipeline_tests/benchmarks -m bench -s $(ARGS)
 
 clean: ## remove the data of the demo and everything that was built, not the virtual environment
-	@test ! -x $(BIN)/fashion-pipeline || $(BIN)/fashion-pipeline down --delete
+	@test ! -x $(BIN)/fashion-pipeline || FASHION_PIPELINE_PROFILE=embedded \
+		FASHION_PIPELINE_DATA="$(CURDIR)/data" $(BIN)/fashion-pipeline down --delete
 	rm -rf data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

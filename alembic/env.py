@@ -12,9 +12,9 @@ MIGRATION_LOCK = 7_305_803_415_926
 
 
 def migrate(connection: Connection) -> None:
-    # A migration must not queue behind a long transaction with everybody else queueing behind it.
-    connection.execute(text("SET lock_timeout = '30s'"))
     connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+    # A migration must not queue behind a long transaction with everybody else queueing behind it.
+    connection.execute(text("SET LOCAL lock_timeout = '30s'"))
     context.configure(connection=connection, target_metadata=Table.metadata, compare_server_default=True)
     with context.begin_transaction():
         context.run_migrations()

@@ -19,7 +19,10 @@ def prepare_home(settings: Settings) -> dict[str, str]:
     needed = {"DAGSTER_PG_URL": parts.dagster_url(settings)}
     if settings.embedded:
         needed[PREFIX + "PROFILE"] = "embedded"
-        needed[PREFIX + "DATA"] = str(settings.data_location)
+        # Absolute, because Dagster's processes start in the project's folder.
+        needed[PREFIX + "DATA"] = settings.data_location
+        needed[PREFIX + "FEEDS"] = str(settings.feeds_path)
+        needed[PREFIX + "MODEL"] = settings.model_ref
     given = os.environ.get("DAGSTER_HOME")
     if given:
         return needed | {"DAGSTER_HOME": given}
@@ -45,7 +48,8 @@ def project_root() -> Path:
     Raises:
         PermanentError: neither the working directory nor the package's parent has them.
     """
-    for folder in (Path.cwd(), Path(__file__).resolve().parents[1]):
+    # The checkout first: another project that one stands in has such files as well.
+    for folder in (Path(__file__).resolve().parents[1], Path.cwd()):
         if (folder / "alembic.ini").is_file() and (folder / "workspace.yaml").is_file():
             return folder
     raise PermanentError(

@@ -238,7 +238,10 @@ def resolve_file_url(url: str, policy: AddressPolicy) -> Path:
     except (OSError, RuntimeError) as error:
         raise ForbiddenAddressError(f"{plain}: a path that cannot be resolved") from error
     if not any(real.is_relative_to(root.resolve()) for root in policy.file_roots):
-        raise ForbiddenAddressError(f"{plain}: not below a folder that files may be read from")
+        raise ForbiddenAddressError(
+            f"{plain}: not below a folder that files may be read from (the data folder, "
+            "FASHION_PIPELINE_FILE_ROOTS)"
+        )
     return real
 
 

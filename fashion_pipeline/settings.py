@@ -110,8 +110,9 @@ class Settings(BaseSettings):
 
     @property
     def data_location(self) -> str:
-        """Folder or URL of the data location."""
-        return str(self._needed(self.data, "data", Path("data").absolute()))
+        """URL of the data location, or its folder as an absolute path."""
+        location = str(self._needed(self.data, "data", "data"))
+        return location if "://" in location else str(Path(location).absolute())
 
     @property
     def data_folder(self) -> Path:
@@ -130,13 +131,14 @@ class Settings(BaseSettings):
 
     @property
     def feeds_path(self) -> Path:
-        """Path of `feeds.yaml`."""
-        return Path(self._needed(self.feeds_file, "feeds_file", DEMO_FEEDS))
+        """Absolute path of `feeds.yaml`."""
+        return Path(self._needed(self.feeds_file, "feeds_file", DEMO_FEEDS)).absolute()
 
     @property
     def model_ref(self) -> str:
-        """The candidate model, `local-dir:FOLDER`."""
-        return str(self._needed(self.model, "model", DEMO_MODEL))
+        """The candidate model, `local-dir:FOLDER` with an absolute path."""
+        scheme, _, folder = str(self._needed(self.model, "model", DEMO_MODEL)).partition(":")
+        return f"{scheme}:{Path(folder).absolute()}"
 
     def _needed(self, value: Any, name: str, embedded_default: Any) -> Any:
         if value is not None:

@@ -191,3 +191,28 @@ def test_settings_are_read_anew_and_cannot_be_changed(silent: Path, monkeypatch:
     assert (first.alias, load_settings().alias) == ("products", "later")
     with pytest.raises(ValueError, match="frozen"):
         first.alias = "other"  # type: ignore[misc]
+
+
+def test_folders_are_absolute_wherever_a_process_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(
+        {
+            "FASHION_PIPELINE_PROFILE": "embedded",
+            "FASHION_PIPELINE_DATA": "my data",
+            "FASHION_PIPELINE_FEEDS": "feeds.yaml",
+            "FASHION_PIPELINE_MODEL": "local-dir:models/a",
+        }
+    )
+    monkeypatch.chdir("/")
+    found = load_settings(
+        {
+            "FASHION_PIPELINE_PROFILE": "embedded",
+            "FASHION_PIPELINE_DATA": str(tmp_path / "my data"),
+        }
+    )
+    monkeypatch.chdir(tmp_path)
+    assert settings.data_location == found.data_location == str(tmp_path / "my data")
+    assert settings.feeds_path == tmp_path / "feeds.yaml"
+    assert settings.model_ref == f"local-dir:{tmp_path / 'models' / 'a'}"

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.engine import URL
@@ -99,8 +99,10 @@ class Database:
             try:
                 yield
             finally:
-                # Closing the connection would free it as well, but pooled connections stay open.
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+                # Closing the connection would free it as well, but pooled connections stay open. Where the
+                # connection is lost, so is the lock, and that error would hide the one that matters.
+                with suppress(DBAPIError):
+                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
 
     @staticmethod
     def _wait_for_lock(connection: Connection, key: int, store_id: str, stage: str) -> None:

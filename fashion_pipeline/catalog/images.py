@@ -49,8 +49,10 @@ class ImageOutcome:
     error: str | None = None
     detail: str | None = None
     attempts: int = 0
+    retry_after: float | None = None
 
 
+# What is forbidden is looked at each time: it costs no request, and the settings may allow it by now.
 # Products that share a key may write different cache-busters. The greatest stands for all, and it
 # counts as changed only where a product changed after the picture was last asked: else two products
 # would take turns for ever.
@@ -67,6 +69,7 @@ _DUE = text(
        OR (i.url <> w.url AND w.changed_at > i.updated_at)
        OR (i.status = 'fetched' AND i.checked_on + :recheck <= :day)
        OR (i.status = 'failed_transient' AND i.next_attempt_at <= now())
+       OR i.error = 'forbidden_address'
     ORDER BY w.image_key
     """
 )
@@ -118,7 +121,8 @@ def record_images(
     statement = statement.on_conflict_do_update(
         index_elements=["image_key"],
         set_={name: func.coalesce(new[name], getattr(Image, name)) for name in kept}
-        | {name: new[name] for name in ("url", "host", "status", "attempts", "next_attempt_at", "checked_on")}
+        | {name: new[name] for name in ("url", "host", "status", "attempts", "next_attempt_at")}
+        | {"checked_on": func.greatest(Image.checked_on, new.checked_on)}
         | {name: new[name] for name in ("http_status", "error", "detail", "updated_at")}
         | {"decode_error": case((changed_bytes, None), else_=Image.decode_error)},
     )
@@ -131,7 +135,10 @@ def record_images(
 def _row(outcome: ImageOutcome, day: date, asked_at: datetime) -> dict[str, Any]:
     failed = outcome.status.startswith("failed")
     attempts = outcome.attempts + 1 if failed else 0
-    backoff = min(FIRST_BACKOFF * 2 ** min(attempts - 1, 20), LONGEST_BACKOFF) if failed else None
+    asked_for = timedelta(seconds=outcome.retry_after or 0)
+    backoff = (
+        max(min(FIRST_BACKOFF * 2 ** min(attempts - 1, 20), LONGEST_BACKOFF), asked_for) if failed else None
+    )
     return {
         "image_key": outcome.image_key,
         "url": outcome.url,
@@ -203,6 +210,21 @@ def record_vectors(database: Database, model_id: str, shard_key: str, image_sha2
             ),
             {"model": model_id, "shard": shard_key, "hashes": hashes},
         ).rowcount
+
+
+def ask_again(database: Database, image_sha256s: Iterable[str]) -> None:
+    """Make pictures due whose stored bytes are gone or damaged: the next run fetches them anew."""
+    hashes = sorted(image_sha256s)
+    if hashes:
+        with database.connection() as connection:
+            connection.execute(
+                text(
+                    "UPDATE images SET status = 'failed_transient', error = 'bytes_lost', next_attempt_at = now(), "
+                    "etag = NULL, last_modified = NULL WHERE image_key IN (SELECT image_key FROM images "
+                    "WHERE sha256 = ANY(CAST(:hashes AS text[])) ORDER BY image_key FOR UPDATE)"
+                ),
+                {"hashes": hashes},
+            )
 
 
 def record_decode_failures(database: Database, failures: Iterable[tuple[str, str]]) -> None:

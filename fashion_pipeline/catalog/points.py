@@ -141,6 +141,14 @@ def forget_points(database: Database, collection: str, product_ids: Iterable[UUI
             )
 
 
+def forget_collection(database: Database, collection: str) -> None:
+    """Take a whole collection out of the ledger."""
+    with database.connection() as connection:
+        connection.execute(
+            text("DELETE FROM index_entries WHERE collection = :collection"), {"collection": collection}
+        )
+
+
 def mark_stale(database: Database, collection: str, product_ids: Iterable[UUID]) -> None:
     """Make the next run write the payloads of these points, and whole points where the store has none."""
     ids = list(product_ids)

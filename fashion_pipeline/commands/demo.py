@@ -21,9 +21,11 @@ from rich.progress import (
 from rich.table import Table
 
 from fashion_pipeline.catalog.migrate import migrate
+from fashion_pipeline.commands.console import wide_console
 from fashion_pipeline.commands.search import SearchRequest, run_search
 from fashion_pipeline.definitions import build_definitions
 from fashion_pipeline.defs.partitions import LinePartition
+from fashion_pipeline.defs.policies import INTERRUPTED
 from fashion_pipeline.demo.stores import DAYS
 from fashion_pipeline.demo.world import write_world
 from fashion_pipeline.errors import PermanentError
@@ -70,7 +72,7 @@ def run_demo(settings: Settings, query: str) -> int:
             "leave FASHION_PIPELINE_FEEDS unset (a .env file may set it)"
         )
     began = time.perf_counter()
-    console = Console()
+    console = wide_console()
     console.print("starting PostgreSQL, preparing the tables and Dagster's home")
     enter_home(settings)
     migrate(open_database(settings), project_root() / "alembic.ini")
@@ -131,6 +133,8 @@ def _run_partition(
     line.values = {column: int(found.get(source, 0)) for column, source in SUMMARY.items()}
     if not result.success:
         line.failure = _first_failure(result.all_events)
+    if line.failure == INTERRUPTED:
+        raise KeyboardInterrupt
     return line
 
 
@@ -149,8 +153,8 @@ def _first_failure(events: Sequence[dg.DagsterEvent]) -> str:
 
 def _print_summary(console: Console, lines: list[RunLine]) -> None:
     table = Table(title="what each run did", title_justify="left")
-    table.add_column("day")
-    table.add_column("store")
+    table.add_column("day", no_wrap=True)
+    table.add_column("store", no_wrap=True)
     for column in SUMMARY:
         table.add_column(column, justify="right")
     table.add_column("seconds", justify="right")
@@ -159,7 +163,7 @@ def _print_summary(console: Console, lines: list[RunLine]) -> None:
         table.add_row(str(line.day), line.store, *numbers, f"{line.seconds:.1f}")
     console.print(table)
     work = {name: sum(line.values[name] for line in lines) for name in WORK}
-    if not any(work.values()):
+    if not any(work.values()) and not any(line.failure for line in lines):
         console.print("nothing changed: 0 pictures fetched anew, 0 embedded, 0 points written")
 
 

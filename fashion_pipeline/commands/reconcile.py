@@ -2,20 +2,30 @@
 
 import os
 
-from rich.console import Console
 from rich.table import Table
 
 from fashion_pipeline import parts
+from fashion_pipeline.commands.console import wide_console
 from fashion_pipeline.index.reconcile import DifferenceKind, ReconcileReport
-from fashion_pipeline.line.points import serving_collection
+from fashion_pipeline.line.points import prepare_collection, serving_collection
 from fashion_pipeline.line.reconcile import reconcile_store, repair_store
 from fashion_pipeline.settings import Settings
+from fashion_pipeline.version import pipeline_version
 
 
 def run_reconcile(settings: Settings, stores: tuple[str, ...], *, repair: bool) -> int:
     """Compare store by store and mend where told; 1 where something still differs."""
     database, data = parts.open_database(settings), parts.open_data(settings)
     vectors = parts.open_vectors(settings)
+    if repair:
+        # A collection that was lost with its folder is made anew, and then filled.
+        prepare_collection(
+            database,
+            vectors,
+            alias=settings.alias,
+            model_ref=settings.model_ref,
+            pipeline_version=pipeline_version(),
+        )
     serving = serving_collection(vectors, settings.alias)
     feeds = parts.open_feeds(settings, os.environ)
     names = [feeds.store(name).id for name in stores] or [store.id for store in feeds.stores]
@@ -34,7 +44,7 @@ def run_reconcile(settings: Settings, stores: tuple[str, ...], *, repair: bool) 
             found = reconcile_store(database, vectors, name, serving=serving)
             _row(table, name, found, "agrees" if found.agrees else "differs: run again with --repair")
             agrees &= found.agrees
-    Console().print(table)
+    wide_console().print(table)
     return 0 if agrees else 1
 
 

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from fashion_pipeline import parts
 from fashion_pipeline.cleaning.currencies import format_price
+from fashion_pipeline.commands.console import wide_console
 from fashion_pipeline.embeddings.decode import ImageDecodeError, decode_image
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.errors import PermanentError
@@ -22,6 +22,9 @@ from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.types import PointHit, SearchFilter
 from fashion_pipeline.line.points import serving_collection, serving_model_ref
 from fashion_pipeline.settings import Settings
+
+#: Kinds of pictures that a contact sheet is written as.
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class SearchRequest:
             category=self.category,
             price_min=self.price_min,
             price_max=self.price_max,
-            currency=self.currency,
+            currency=self.currency.upper() if self.currency else None,
         )
 
 
@@ -53,8 +56,10 @@ def run_search(settings: Settings, request: SearchRequest, *, as_json: bool, out
     """Search, print a table or JSON, and write a contact sheet where `out` says so; the exit code.
 
     Raises:
-        PermanentError: not exactly one of text, product and picture was given.
+        PermanentError: not exactly one of text, product and picture was given, or `out` is no picture's name.
     """
+    if out is not None and out.suffix.lower() not in SHEET_SUFFIXES:
+        raise PermanentError(f"--out writes a picture: end {out.name!r} in {', '.join(SHEET_SUFFIXES)}")
     given = [each for each in (request.text, request.like, request.image) if each is not None]
     if len(given) != 1:
         raise PermanentError("give one of: words to search for, --like PRODUCT_ID, --image FILE")
@@ -64,7 +69,7 @@ def run_search(settings: Settings, request: SearchRequest, *, as_json: bool, out
         print(json.dumps([{"id": str(hit.id), "score": hit.score, **hit.payload} for hit in hits], indent=2))
     else:
         _print_table(hits)
-    if out is not None:
+    if out is not None and hits:
         write_sheet(ImageStore(parts.open_data(settings)), hits, out)
         if not as_json:
             print(f"contact sheet: {out}")
@@ -114,7 +119,7 @@ def _print_table(hits: list[PointHit]) -> None:
     for hit in hits:
         title, store = str(hit.payload.get("title", "")), str(hit.payload.get("store_id", ""))
         table.add_row(f"{hit.score:.3f}", title, _price(hit), store, str(hit.id))
-    console = Console()
+    console = wide_console()
     # Titles are the feeds': brackets in them are no markup.
     console.print(table if hits else "nothing was found", markup=False)
 

@@ -31,12 +31,18 @@ PROGRESS_SECONDS = 5.0
 
 OWNERS = ["team:catalogue"]
 
+#: Description of the failure of a step that a person or the machine stopped.
+INTERRUPTED = "interrupted: what was committed stays, and the next run goes on from there"
+
 
 @contextmanager
 def one_line_failures() -> Iterator[None]:
     """Show errors as one line in the UI, their trace behind it; only what passes is tried again."""
     try:
         yield
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
+        # Dagster would try an interrupted step again by its retry policy.
+        raise dg.Failure(description=INTERRUPTED, allow_retries=False) from error
     except PermanentError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except TransientError as error:

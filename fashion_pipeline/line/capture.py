@@ -73,7 +73,8 @@ def capture_feed(
                 f"store {store.id}, {day}: {closed}, and nothing was captured on that day; "
                 "only a location with {date} can be backfilled: run today's partition instead"
             )
-        return _fetch(database, data, store, day, location, latest, policy, user_agent)
+        known = None if refetch or (latest is not None and latest.verdict == "refused") else latest
+        return _fetch(database, data, store, day, location, known, policy, user_agent)
 
 
 def _closed(day: date, launched_at: datetime, now: datetime, later: date | None) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.images import (
+    ask_again,
     embedded_images,
     images_to_embed,
     record_decode_failures,
@@ -103,6 +104,7 @@ def embed_images(
             record_decode_failures(
                 database, ((each.sha256, each.error) for each in failures if each.permanent)
             )
+            ask_again(database, (each.sha256 for each in failures if not each.permanent))
     return EmbedStageReport(
         serving.model_id, len(due), before, entered, report, tuple(failures), time.perf_counter() - began
     )

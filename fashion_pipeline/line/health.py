@@ -1,6 +1,6 @@
 """`catalog_health`: one row per store, with what to do."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -11,6 +11,9 @@ from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
 from fashion_pipeline.line.points import Serving
 
 OK = "nothing"
+
+#: Share of a store's products without a picture from which a person should look; single dead links are normal.
+FAILING_PICTURES = 0.05
 
 
 def health_table(
@@ -65,13 +68,13 @@ def is_late(store: StoreConfig, health: StoreHealth, feeds: FeedsConfig, moment:
     return due >= feeds.first_day and (health.last_good_day is None or health.last_good_day < due)
 
 
-def _last_due_day(store: StoreConfig, moment: datetime):  # type: ignore[no-untyped-def]
+def _last_due_day(store: StoreConfig, moment: datetime) -> date:
     zone = ZoneInfo(store.timezone)
     latest = moment - timedelta(hours=store.thresholds.late_after_hours)
     local = latest.astimezone(zone)
     due = datetime.combine(local.date(), store.due_at, zone)
     if due > local:
-        due = datetime.combine(local.date() - timedelta(days=1), store.due_at or time(), zone)
+        due = datetime.combine(local.date() - timedelta(days=1), store.due_at, zone)
     return due.astimezone(UTC).date()
 
 
@@ -90,6 +93,8 @@ def _advice(store: StoreConfig, health: StoreHealth, late: bool) -> str:
         return "no feed was applied yet: run the line for this store"
     if health.index_lag:
         return "run product_points for this store; if it stays, reconcile the index"
+    if health.without_picture > FAILING_PICTURES * health.products:
+        return "pictures are missing: see the failures of product_images, mend them, then run it again"
     if health.without_vector:
         return "run image_embeddings for this store, then product_points"
     return OK

@@ -135,4 +135,5 @@ def _outcome(result: ImageResult, attempts: int) -> ImageOutcome:
         error=result.error,
         detail=result.detail,
         attempts=attempts,
+        retry_after=result.retry_after,
     )

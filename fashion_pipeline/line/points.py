@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -59,12 +60,13 @@ class PointsReport:
 
 
 def prepare_collection(
-    vectors: VectorStore, *, alias: str, model_ref: str, pipeline_version: str
+    database: Database, vectors: VectorStore, *, alias: str, model_ref: str, pipeline_version: str
 ) -> CollectionReport:
     """Have a collection behind the serving alias.
 
     Where the alias leads somewhere, that collection serves, whatever model the settings name: they name
-    the candidate. Where it leads nowhere, a collection of the settings' model is made and serves.
+    the candidate. Where it leads nowhere, or to files that were lost, a collection of the settings' model is
+    made and serves; the next run of each store fills it.
 
     Raises:
         CollectionError: a collection of that name has another shape or model.
@@ -82,6 +84,9 @@ def prepare_collection(
             pipeline_version=pipeline_version,
         )
         created = ensure_serving(vectors, spec, alias)
+        if created:
+            # Nothing can have been acknowledged by a collection that did not exist.
+            ledger.forget_collection(database, name)
     serving = serving_collection(vectors, alias)
     return CollectionReport(
         vectors.describe(serving.collection),
@@ -152,25 +157,43 @@ def write_points(
     Every batch is acknowledged by the vector store before its rows enter the ledger; deletes come last
     and by id.
     """
+    with points_lock(database, store_id):
+        return write_points_locked(database, data, vectors, store_id, serving=serving, progress=progress)
+
+
+def points_lock(database: Database, store_id: str) -> AbstractContextManager[None]:
+    """The lock that whoever changes a store's points holds, from reading state to the last write."""
+    return database.lock(store_id, "product_points")
+
+
+def write_points_locked(
+    database: Database,
+    data: DataLocation,
+    vectors: VectorStore,
+    store_id: str,
+    *,
+    serving: Serving,
+    progress: Progress | None = None,
+) -> PointsReport:
+    """The same for a caller that holds `points_lock`."""
     began = time.perf_counter()
     done = {"insert": 0, "vector": 0, "payload": 0}
-    with database.lock(store_id, "product_points"):
-        changes = ledger.changes(
-            database, serving.collection, store_id, serving.model_id, payload_version=PAYLOAD_VERSION
-        )
-        for batch in _batches(changes):
-            _write(data, vectors, serving.collection, batch)
-            ledger.record_points(database, serving.collection, store_id, batch)
-            for change in batch:
-                done[change.kind] += 1
-            if progress is not None:
-                progress(sum(done.values()), None)
-        leaving = ledger.deletes(database, serving.collection, store_id)
-        for start in range(0, len(leaving), BATCH_POINTS):
-            ids = leaving[start : start + BATCH_POINTS]
-            vectors.delete(serving.collection, ids)
-            ledger.forget_points(database, serving.collection, ids)
-        counts = ledger.point_counts(database, serving.collection, store_id, serving.model_id)
+    changes = ledger.changes(
+        database, serving.collection, store_id, serving.model_id, payload_version=PAYLOAD_VERSION
+    )
+    for batch in _batches(changes):
+        _write(data, vectors, serving.collection, batch)
+        ledger.record_points(database, serving.collection, store_id, batch)
+        for change in batch:
+            done[change.kind] += 1
+        if progress is not None:
+            progress(sum(done.values()), None)
+    leaving = ledger.deletes(database, serving.collection, store_id)
+    for start in range(0, len(leaving), BATCH_POINTS):
+        ids = leaving[start : start + BATCH_POINTS]
+        vectors.delete(serving.collection, ids)
+        ledger.forget_points(database, serving.collection, ids)
+    counts = ledger.point_counts(database, serving.collection, store_id, serving.model_id)
     return PointsReport(
         serving.collection,
         serving.model_id,

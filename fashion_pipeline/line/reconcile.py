@@ -13,7 +13,7 @@ from fashion_pipeline.index.reconcile import (
     reconcile,
 )
 from fashion_pipeline.index.store import VectorStore
-from fashion_pipeline.line.points import PointsReport, Serving, write_points
+from fashion_pipeline.line.points import PointsReport, Serving, points_lock, write_points_locked
 from fashion_pipeline.storage import DataLocation
 
 #: Ids per statement and per delete.
@@ -57,27 +57,28 @@ def repair_store(
     database: Database, data: DataLocation, vectors: VectorStore, store_id: str, *, serving: Serving
 ) -> RepairReport:
     """Mend a store's points: what should not be there goes, what is missing or stale is written again."""
-    found: list[Difference] = []
-    before = reconcile_store(database, vectors, store_id, serving=serving, found=found)
-    surplus = {DifferenceKind.ORPHANED, DifferenceKind.FOREIGN}
-    removed = 0
-    for start in range(0, len(found), BATCH_IDS):
-        batch = found[start : start + BATCH_IDS]
-        gone = [each.id for each in batch if each.kind in surplus]
-        if gone:
-            vectors.delete(serving.collection, gone)
-            removed += len(gone)
-        rewritten = [each.id for each in batch if each.kind is DifferenceKind.STALE_VECTOR]
-        ledger.forget_points(database, serving.collection, [*gone, *rewritten])
-        ledger.mark_stale(
-            database,
-            serving.collection,
-            [
-                each.id
-                for each in batch
-                if each.kind in {DifferenceKind.MISSING, DifferenceKind.STALE_PAYLOAD}
-            ],
-        )
-    points = write_points(database, data, vectors, store_id, serving=serving)
-    after = reconcile_store(database, vectors, store_id, serving=serving)
+    with points_lock(database, store_id):
+        found: list[Difference] = []
+        before = reconcile_store(database, vectors, store_id, serving=serving, found=found)
+        surplus = {DifferenceKind.ORPHANED, DifferenceKind.FOREIGN}
+        removed = 0
+        for start in range(0, len(found), BATCH_IDS):
+            batch = found[start : start + BATCH_IDS]
+            gone = [each.id for each in batch if each.kind in surplus]
+            if gone:
+                vectors.delete(serving.collection, gone)
+                removed += len(gone)
+            rewritten = [each.id for each in batch if each.kind is DifferenceKind.STALE_VECTOR]
+            ledger.forget_points(database, serving.collection, [*gone, *rewritten])
+            ledger.mark_stale(
+                database,
+                serving.collection,
+                [
+                    each.id
+                    for each in batch
+                    if each.kind in {DifferenceKind.MISSING, DifferenceKind.STALE_PAYLOAD}
+                ],
+            )
+        points = write_points_locked(database, data, vectors, store_id, serving=serving)
+        after = reconcile_store(database, vectors, store_id, serving=serving)
     return RepairReport(before, removed, points, after)

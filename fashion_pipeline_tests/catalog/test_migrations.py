@@ -46,6 +46,14 @@ def test_upgrade_makes_every_table_and_a_second_one_does_nothing(empty_database_
     database.dispose()
 
 
+def test_a_migration_leaves_no_setting_on_pooled_connections(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    migrate(database, INI)
+    with database.connection() as connection:
+        assert connection.scalar(text("SHOW lock_timeout")) == "0"
+    database.dispose()
+
+
 def test_downgrade_takes_everything_away_and_upgrade_brings_it_back(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     migrate(database, INI)

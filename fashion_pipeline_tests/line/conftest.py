@@ -117,9 +117,13 @@ def world(database: Database, data: DataLocation, tmp_path: Path) -> World:
 @pytest.fixture(scope="session")
 def empty_index(tmp_path_factory: pytest.TempPathFactory, demo_model: str) -> Path:
     """An embedded index with an empty serving collection: copying it is faster than making its indexes."""
+    from fashion_pipeline.embeddings.spec import read_spec
+    from fashion_pipeline.index.collection import collection_name, ensure_serving
     from fashion_pipeline.index.edge import EdgeStore
-    from fashion_pipeline.line.points import prepare_collection
+    from fashion_pipeline.index.types import CollectionSpec
 
     folder = tmp_path_factory.mktemp("index") / "qdrant"
-    prepare_collection(EdgeStore(folder), alias="products", model_ref=demo_model, pipeline_version="test")
+    model = read_spec(demo_model).image_model_id
+    spec = CollectionSpec(collection_name("products", model), model, demo_model, "test")
+    ensure_serving(EdgeStore(folder), spec, "products")
     return folder

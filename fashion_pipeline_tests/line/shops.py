@@ -106,7 +106,7 @@ class Shop(World):
         """The serving collection; made where there is none."""
         if self._serving is None:
             self._serving = prepare_collection(
-                self.index, alias=ALIAS, model_ref=self.model, pipeline_version="test"
+                self.database, self.index, alias=ALIAS, model_ref=self.model, pipeline_version="test"
             ).serving
         return self._serving
 

@@ -1,11 +1,15 @@
 """Capturing: once a day, never today's feed under another date, anew after a refusal."""
 
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from sqlalchemy import text
 
 from fashion_pipeline.errors import FeedError, PermanentError
+from fashion_pipeline.netguard import AddressPolicy
 from fashion_pipeline_tests.line.conftest import DAY, World, item, items
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -127,3 +131,62 @@ def test_the_stored_source_holds_no_secret(world: World, monkeypatch: pytest.Mon
     report = world.capture(DAY)
     assert report.location == str(world.path(DAY))
     assert report.snapshot.source == report.location
+
+
+class Shop(ThreadingHTTPServer):
+    """A shop that answers 304 whenever it is shown its etag, whatever it has by now."""
+
+    content = b""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/feed.csv"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Shop)
+        if self.headers.get("If-None-Match") == '"same"':
+            self.send_response(304)
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("ETag", '"same"')
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
+        self.wfile.write(self.server.content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    server = Shop()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_feed_mended_behind_the_same_etag_is_fetched(world: World, shop: Shop) -> None:
+    world.policy = AddressPolicy(allowed_hosts=frozenset({"127.0.0.1"}))
+    world.store = world.store.model_copy(update={"location": shop.url})
+    shop.content = b"<html>maintenance</html>"
+    world.capture(DAY, now=NOON)
+    with pytest.raises(FeedError):
+        world.clean(DAY)
+    world.feed(DAY, items(3))
+    shop.content = world.path(DAY).read_bytes()
+    assert world.capture(DAY, now=NOON).action == "fetched"
+    assert world.clean(DAY).verdict == "ok"
+    assert world.capture(DAY + timedelta(days=1), now=NOON + timedelta(days=1)).action == "not_modified"
+    world.feed(DAY, items(4))
+    shop.content = world.path(DAY).read_bytes()
+    told = world.capture(DAY + timedelta(days=1), refetch=True, now=NOON + timedelta(days=1))
+    assert told.action == "fetched"

@@ -1,5 +1,7 @@
 """`raw_feeds` and `clean_products`: functions of their partition."""
 
+from datetime import datetime
+
 import dagster as dg
 from pydantic import Field
 
@@ -160,6 +162,6 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
     return [raw_feeds, clean_products]
 
 
-def _launched_at(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
+def _launched_at(context: dg.AssetExecutionContext) -> datetime | None:
     record = context.instance.get_run_record_by_id(context.run.run_id)
     return record.create_timestamp if record is not None else None

@@ -19,7 +19,9 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
     """The collection, and the points on the line's partitions."""
 
     @dg.asset(group_name="index", kinds={"qdrant"}, owners=OWNERS, retry_policy=SERVER_RETRIES)
-    def qdrant_collection(vectors: VectorStoreResource, encoder: EncoderResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def qdrant_collection(
+        database: DatabaseResource, vectors: VectorStoreResource, encoder: EncoderResource
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """The collection behind the serving alias: 768 dimensions, cosine, payload on disk.
 
         Made once, with the id of the model that its vectors come from in its metadata; running it again
@@ -30,6 +32,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         """
         with one_line_failures():
             report = prepare_collection(
+                database.open(),
                 vectors.open(),
                 alias=vectors.alias(),
                 model_ref=encoder.candidate(),
@@ -75,8 +78,8 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         run goes on from there. **When its check warns**: run this asset again, then reconcile.
         """
         where = partition_of(context)
-        store = vectors.open()
         with one_line_failures():
+            store = vectors.open()
             report = write_points(
                 database.open(),
                 storage.open(),

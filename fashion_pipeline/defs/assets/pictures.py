@@ -51,8 +51,8 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         The products stay listed, without a point until a picture comes.
         """
         where = partition_of(context)
-        pictures = storage.images()
         with one_line_failures():
+            pictures = storage.images()
             report = fetch_images(
                 database.open(),
                 pictures,

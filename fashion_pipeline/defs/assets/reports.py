@@ -40,8 +40,8 @@ def build() -> list[dg.AssetsDefinition]:
 
         **When recall falls**: look at the contact sheet; a wrong preprocessor or model folder looks like noise.
         """
-        store = vectors.open()
         with one_line_failures():
+            store = vectors.open()
             report = measure_search(
                 database.open(),
                 store,

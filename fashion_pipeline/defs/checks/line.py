@@ -12,11 +12,9 @@ from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.partitions import LinePartition, partition_of
 from fashion_pipeline.defs.resources import DatabaseResource, StorageResource, VectorStoreResource
 from fashion_pipeline.line.clean import local_files
+from fashion_pipeline.line.health import FAILING_PICTURES
 from fashion_pipeline.line.points import serving_collection
 from fashion_pipeline.line.reconcile import reconcile_store
-
-#: Share of a store's pictures that may fail before it is worth a look: single dead links are normal.
-FAILING_PICTURES = 0.05
 
 #: Examples kept with a check, enough to start looking.
 SAMPLE = 10
