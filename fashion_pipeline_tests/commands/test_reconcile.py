@@ -1,13 +1,16 @@
 """`fashion-pipeline index reconcile`, `migrate`, `model check` and `down`."""
 
 import re
+import shutil
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fashion_pipeline.catalog.engine import Database, dispose_shared
+from fashion_pipeline.index.open import close_stores
 from fashion_pipeline.index.types import Point
 from fashion_pipeline_tests.commands.conftest import Said
 from fashion_pipeline_tests.small_world import SmallWorld
@@ -49,6 +52,17 @@ def test_differences_are_counted_and_mended_when_told(here: SmallWorld, fashion_
     assert "still differs" not in whole.out
     ids = {id_ for id_, _ in vectors.scroll(name)}
     assert ids == {row["id"] for store in ("alpha", "beta") for row in here.products(store).values()}
+
+
+def test_a_lost_index_is_made_anew_and_filled(here: SmallWorld, fashion_pipeline: Call) -> None:
+    folder = Path(here.environ["FASHION_PIPELINE_DATA"]) / "qdrant"
+    wanted = {row["id"] for store in ("alpha", "beta") for row in here.products(store).values()}
+    close_stores()
+    shutil.rmtree(folder)
+    assert fashion_pipeline("index", "reconcile").code == 1
+    assert fashion_pipeline("index", "reconcile", "--repair").code == 0
+    vectors, name = here.vectors(), here.collection()
+    assert {id_ for id_, _ in vectors.scroll(name)} == wanted
 
 
 def test_an_unknown_store_is_no_agreement(here: SmallWorld, fashion_pipeline: Call) -> None:

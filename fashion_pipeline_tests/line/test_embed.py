@@ -126,7 +126,9 @@ def test_a_fault_of_the_store_is_no_fault_of_the_picture(shop: Shop) -> None:
     assert (report.due, report.entered) == (3, 2)
     assert [(each.error, each.permanent) for each in report.failures] == [("read_failed", False)]
     assert shop.image_rows()["1.jpg"]["decode_error"] is None
-    shop.data.write(lost.key, content)
+    asked = shop.images(DAY)
+    assert (asked.due, asked.new_pictures) == (1, (sha256(jpeg(1)),))
+    assert shop.data.read(lost.key) == content
     assert shop.embed().entered == 1
 
 

@@ -124,6 +124,18 @@ def test_an_unreadable_feed_says_why_and_is_forgotten_when_it_is_mended(shop: Sh
     assert "2026-11-03" not in row["what_to_do"]
 
 
+def test_a_good_snapshot_stands_though_a_later_one_of_the_day_was_refused(shop: Shop) -> None:
+    shop.run(NEXT, items(20))
+    shop.path(NEXT).write_text("<html></html>")
+    shop.capture(NEXT, refetch=True)
+    with pytest.raises(FeedError):
+        shop.clean(NEXT)
+    assert shop.apply(NEXT).outcome == "unchanged"
+    row = look(shop)["shop"]
+    assert (row["verdict"], row["last_good_day"]) == ("ok", NEXT)
+    assert "mend" not in row["what_to_do"].split(":")[0] or "pictures" in row["what_to_do"]
+
+
 @pytest.mark.parametrize(
     ("now", "late"),
     [

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -293,6 +294,17 @@ def test_one_bad_picture_costs_itself_alone(shop: Shop, tmp_path: Path) -> None:
     assert (report.due, report.fetch.fetched, report.known) == (7, 1, 1)
     assert shop.stored_pictures() == {sha256(jpeg(1))}
     assert len(shop.rows("SELECT FROM products WHERE delisted_on IS NULL")) == 7
+
+
+def test_what_was_forbidden_is_fetched_once_the_settings_allow_it(shop: Shop, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.jpg").write_bytes(jpeg(9))
+    shop.run(DAY, [item(1, image=(outside / "a.jpg").as_uri())])
+    assert shop.images(DAY).known == 0
+    shop.policy = replace(shop.policy, file_roots=(*shop.policy.file_roots, outside))
+    assert shop.images(DAY).known == 1
+    assert shop.images(DAY).due == 0
 
 
 def kill_in_the_middle(shop: Shop, server: PictureServer, *, count: int, answers: int) -> set[str]:
