@@ -142,6 +142,26 @@ def reconcile(
     raise typer.Exit(run_reconcile(load_settings(), tuple(store or ()), repair=repair))
 
 
+feeds = typer.Typer(help="What stores send.", no_args_is_help=True)
+app.add_typer(feeds, name="feeds")
+
+
+@feeds.command("check")
+def check_feed(
+    source: Annotated[str, typer.Argument(metavar="FILE_OR_URL", help="the feed, as it is or packed")],
+    format_name: Annotated[str | None, typer.Option("--format", help="its kind, where it is known")] = None,
+    currency: Annotated[str | None, typer.Option(help="ISO 4217 code for prices that name none")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="the shop's address, for feeds with handles only")
+    ] = None,
+) -> None:
+    """Profile a feed before it is added: its kind, its columns, what would be rejected, and the entry to paste."""
+    from fashion_pipeline.commands.feeds_check import CheckRequest, run_feeds_check
+
+    request = CheckRequest(source, format_name, currency, base_url)
+    raise typer.Exit(run_feeds_check(load_settings(), request))
+
+
 model = typer.Typer(help="The embedding model.", no_args_is_help=True)
 app.add_typer(model, name="model")
 

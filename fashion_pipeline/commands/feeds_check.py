@@ -106,6 +106,8 @@ def profile_feed(path: Path, request: CheckRequest, scratch: Path, fetched: Fetc
     mapping = load_mapping(found.format, found.mapping)
     if fetched is not None and mapping.pages:
         notes.append("only this one page was looked at: the line fetches all of them")
+    if "***" in redact(location):
+        notes.append("in place of each *** below write ${NAME}, and set NAME in the environment")
     store = StoreConfig(
         id=_store_id(path),
         format=found.format,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
 from fashion_pipeline.feeds.items import ItemBatch, Value
-from fashion_pipeline.feeds.mapping import PRICE_PAIR, Mapping
+from fashion_pipeline.feeds.mapping import PRICE_PAIR, PRICE_RANGE, Mapping
 from fashion_pipeline.feeds.records import Chunk
 
 LIST_COLUMNS = frozenset({"additional_image_urls"})
@@ -25,18 +25,27 @@ class Applier:
         if mapping.price_unit == "minor":
             # The cleaner knows how many digits each currency has.
             self._constants.setdefault("currency_minor_unit", "iso")
+        #: Column -> the source fields that the chunks so far had for it.
+        self.used: dict[str, dict[str, None]] = {}
 
     def apply(self, chunk: Chunk) -> ItemBatch:
         """The items of a chunk, in its order."""
         columns: dict[str, list[Value]] = {}
         for column, candidates in self._columns:
-            sources = [source for name in candidates for source in chunk.columns(name)]
+            sources: list[list[Value]] = []
+            for name in candidates:
+                if found := chunk.columns(name):
+                    sources.extend(found)
+                    self.used.setdefault(column, {})[name] = None
             if sources:
                 merge = _lists if column in LIST_COLUMNS else _first
                 columns[column] = merge(sources)
         current, regular = (columns.pop(name, None) for name in PRICE_PAIR)
         if current is not None or regular is not None:
             _pair(columns, current, regular)
+        low, high = (columns.pop(name, None) for name in PRICE_RANGE)
+        if low is not None and high is not None:
+            _range(columns, low, high)
         for column, table in self._mapping.values.items():
             if column in columns:
                 columns[column] = [_translated(value, table) for value in columns[column]]
@@ -115,6 +124,20 @@ def _pair(columns: dict[str, list[Value]], current: list[Value] | None, regular:
         sale.append(asked if reduced else None)
     columns.setdefault("price", price)
     columns.setdefault("sale_price", sale)
+
+
+def _range(columns: dict[str, list[Value]], low: list[Value], high: list[Value]) -> None:
+    """A range in place of the price where its ends differ; the price where there is no other."""
+    price = columns.setdefault("price", [None] * len(low))
+    for index, (least, most) in enumerate(zip(low, high, strict=True)):
+        if _blank(least) or _blank(most):
+            continue
+        if _amount(least) != _amount(most):
+            price[index] = f"{least} - {most}"
+            if "sale_price" in columns:
+                columns["sale_price"][index] = None
+        elif _blank(price[index]):
+            price[index] = least
 
 
 def _translated(value: Value, table: dict[str, str]) -> Value:

@@ -26,7 +26,13 @@ from pydantic import (
 
 from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.feeds.encoding import text_codec
-from fashion_pipeline.feeds.mapping import Mapping, MappingLines, known_formats, load_mapping
+from fashion_pipeline.feeds.mapping import (
+    SUPPLEMENT_NEEDS,
+    Mapping,
+    MappingLines,
+    known_formats,
+    load_mapping,
+)
 from fashion_pipeline.feeds.secrets import check_location, check_secret_header, resolve_references
 from fashion_pipeline.feeds.yaml_lines import Loc, YamlFile, read_yaml
 from fashion_pipeline.ids import check_store_id
@@ -50,6 +56,14 @@ class Thresholds(_Model):
     shrink: float = Field(default=0.10, ge=0, le=1)
     #: Rejected share of the items.
     rejected: float = Field(default=0.20, ge=0, le=1)
+    #: Share of the active products whose prices moved by one same factor; 1 switches it off.
+    same_factor: float = Field(default=0.50, ge=0, le=1)
+    #: Factor, up or down, of the median price: a sale of the whole shop stays below it, wrong units do not.
+    median_factor: float = Field(default=3.0, gt=1)
+    #: Share of the products that changed their currency: what most have is the store's currency.
+    currency: float = Field(default=0.50, ge=0, le=1)
+    #: Share of the pictures that became one same address: no shop photographs half of its products as one.
+    same_image: float = Field(default=0.50, gt=0, le=1)
     #: Days that a product which is seen but not clean stays listed.
     hold_days: int = Field(default=7, ge=0)
     #: Hours after `due_at` without a good snapshot.
@@ -106,6 +120,10 @@ class Supplement(_Model):
     format: FormatName
     mapping: MappingLines = MappingLines()
     headers: Headers = Field(default_factory=dict)
+
+    def resolved_mapping(self) -> Mapping:
+        """The format's mapping with this supplement's lines over it."""
+        return load_mapping(self.format, self.mapping, SUPPLEMENT_NEEDS)
 
 
 class StoreConfig(_Model):
@@ -181,7 +199,7 @@ class StoreConfig(_Model):
         try:
             self.resolved_mapping()
             for supplement in self.supplements:
-                load_mapping(supplement.format, supplement.mapping)
+                supplement.resolved_mapping()
         except SettingsError as error:
             raise ValueError(str(error)) from error
         return self

@@ -15,12 +15,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.feeds.items import ITEM_COLUMNS
 
-ReaderName: TypeAlias = Literal["xml", "delimited", "shopify", "json", "parquet"]
+ReaderName: TypeAlias = Literal[
+    "xml", "delimited", "shopify", "shopify_csv", "woocommerce_csv", "json", "jsonld", "rakuten", "parquet"
+]
+PageStyle: TypeAlias = Literal["shopify", "woocommerce"]
 
 #: Two prices of which the lower is asked and the higher struck through (Shopify, Awin). Where the
 #: regular price is the higher one it becomes `price` and the current one `sale_price`.
 PRICE_PAIR = ("current_price", "regular_price")
-MAPPABLE = (*ITEM_COLUMNS, *PRICE_PAIR)
+#: Both ends of a price range. Where they differ the item has no price of its own, and cleaning rejects it.
+PRICE_RANGE = ("price_low", "price_high")
+MAPPABLE = (*ITEM_COLUMNS, *PRICE_PAIR, *PRICE_RANGE)
+#: A product needs these; a supplement's rows only an id.
+PRODUCT_NEEDS = ("external_id", "title")
+SUPPLEMENT_NEEDS = ("external_id",)
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
@@ -51,8 +59,14 @@ class MappingLines(BaseModel):
     delimiter: str | None = None
     #: False where `"` is an ordinary character of the file.
     quoting: bool | None = None
-    #: XML: name of the record's element. JSON: key that holds the list of records.
+    #: XML: name of the record's element. JSON: key that holds the list of records, a path of keys with dots
+    #: between them; `*` for the values of an object (`products.*`), `.` where the document is one record.
     records: str | None = None
+    #: JSON: key of a record's list of variants. Each is an item and inherits what it lacks; `record.NAME`
+    #: is the record's own field.
+    variants: str | None = None
+    #: Source field -> values in lower case that make a record a context record: drafts, groups.
+    skip: dict[str, Candidates] = Field(default_factory=dict)
     #: minor: prices are whole cents, pence, ... of the store's currency.
     price_unit: Literal["major", "minor"] | None = None
 
@@ -78,7 +92,7 @@ class MappingLines(BaseModel):
 class _MappingFile(MappingLines):
     reader: ReaderName
     #: How the location is crawled over http, where it is more than one file.
-    pages: Literal["shopify"] | None = None
+    pages: PageStyle | None = None
 
 
 class Mapping(BaseModel):
@@ -88,14 +102,18 @@ class Mapping(BaseModel):
 
     format: str
     reader: ReaderName
-    pages: Literal["shopify"] | None
+    pages: PageStyle | None
     fields: dict[str, tuple[str, ...]]
     constants: dict[str, str]
     values: dict[str, dict[str, str]]
     delimiter: str
     quoting: bool
     records: str | None
+    variants: str | None
+    skip: dict[str, tuple[str, ...]]
     price_unit: Literal["major", "minor"]
+    #: Columns without which nothing can be made of a record.
+    needs: tuple[str, ...] = PRODUCT_NEEDS
 
     def candidates(self, column: str) -> tuple[str, ...]:
         """Normalized source field names for an item column; empty where there is no line."""
@@ -117,15 +135,17 @@ def _mapping_file(format_name: str) -> _MappingFile:
     return _MappingFile.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
 
 
-def load_mapping(format_name: str, own: MappingLines | None = None) -> Mapping:
-    """The mapping of a format with a store's own lines over it.
+def load_mapping(
+    format_name: str, own: MappingLines | None = None, needs: tuple[str, ...] = PRODUCT_NEEDS
+) -> Mapping:
+    """The mapping of a format with a store's own lines over it; `needs` are the columns it must have.
 
     Raises:
-        SettingsError: the format is unknown, or nothing says where external_id or title come from.
+        SettingsError: the format is unknown, or nothing says where a needed column comes from.
     """
     base, own = _mapping_file(format_name), own or MappingLines()
     fields = {name: names for name, names in {**base.fields, **own.fields}.items() if names}
-    for column in ("external_id", "title"):
+    for column in needs:
         if column not in fields:
             advice = f"write `mapping: {{fields: {{{column}: <name of the feed's field>}}}}`"
             raise SettingsError(f"format {format_name!r} needs to know where {column} comes from: {advice}")
@@ -139,5 +159,8 @@ def load_mapping(format_name: str, own: MappingLines | None = None) -> Mapping:
         delimiter=own.delimiter or base.delimiter or "auto",
         quoting=own.quoting if own.quoting is not None else base.quoting is not False,
         records=own.records or base.records,
+        variants=own.variants or base.variants,
+        skip={**base.skip, **own.skip},
         price_unit=own.price_unit or base.price_unit or "major",
+        needs=needs,
     )

@@ -9,7 +9,7 @@ import hashlib
 import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from shutil import copyfileobj
@@ -24,25 +24,37 @@ from lxml import etree
 from fashion_pipeline.errors import FeedError, PermanentError
 from fashion_pipeline.feeds import encoding as encodings
 from fashion_pipeline.feeds.applying import Applier
-from fashion_pipeline.feeds.config import StoreConfig
+from fashion_pipeline.feeds.config import StoreConfig, Supplement
 from fashion_pipeline.feeds.decompress import Document, ExpansionLimits, bomb, expand
 from fashion_pipeline.feeds.items import BrokenRecord, ItemBatch, ReadReport
+from fashion_pipeline.feeds.mapping import Mapping
 from fashion_pipeline.feeds.readers.delimited import read_delimited
+from fashion_pipeline.feeds.readers.json_records import read_json
+from fashion_pipeline.feeds.readers.jsonld import read_jsonld
 from fashion_pipeline.feeds.readers.parquet import read_parquet
+from fashion_pipeline.feeds.readers.rakuten import read_rakuten
 from fashion_pipeline.feeds.readers.shopify import read_shopify
+from fashion_pipeline.feeds.readers.shopify_csv import read_shopify_csv
+from fashion_pipeline.feeds.readers.woocommerce_csv import read_woocommerce_csv
 from fashion_pipeline.feeds.readers.xml import read_xml
 from fashion_pipeline.feeds.records import Chunk, Read, Source, Tally
-from fashion_pipeline.feeds.sniff import ADVICE, EXPECTED, Kind, html_title, json_error, kind_of
+from fashion_pipeline.feeds.sniff import ADVICE, EXPECTED, Kind, html_charset, html_title, json_error, kind_of
+from fashion_pipeline.feeds.supplements import SupplementRows
 
 _T = TypeVar("_T")
 
 #: Changes whenever the same bytes and configuration give other items than before.
-READER_VERSION = "1"
+READER_VERSION = "2"
 HEAD = 1 << 16
 READERS: dict[str, Callable[[Source], Iterator[Read]]] = {
     "xml": read_xml,
     "delimited": read_delimited,
+    "json": read_json,
+    "jsonld": read_jsonld,
     "shopify": read_shopify,
+    "shopify_csv": read_shopify_csv,
+    "woocommerce_csv": read_woocommerce_csv,
+    "rakuten": read_rakuten,
     "parquet": read_parquet,
 }
 #: Everything that the libraries below raise for bad bytes.
@@ -59,17 +71,29 @@ def open_items(
     content_type: str | None = None,
     charset: str | None = None,
     batch_size: int = 2048,
+    supplements: Sequence[Path] = (),
 ) -> "FeedReader":
     """Open a stored feed for reading: iterate the result once, to the end.
 
-    `content_type` and `charset` are what the transport said; bytes that prove otherwise win. Batches hold up
-    to `batch_size` items (more where one record has more).
+    `supplements` are the stored files of the store's supplements, in their order there. `content_type` and
+    `charset` are what the transport said; bytes that prove otherwise win. Batches hold up to `batch_size`
+    items (more where one record has more).
 
     Raises:
         FeedError: the file is empty, an error page, of another format than configured, not decodable, or
             packed in a way that is not read. While iterating also: truncated, without items.
     """
-    return FeedReader(path, store, content_type=content_type, charset=charset, batch_size=batch_size)
+    reader = FeedReader(
+        path,
+        store,
+        store.resolved_mapping(),
+        content_type=content_type,
+        charset=charset,
+        batch_size=batch_size,
+    )
+    for file, part in zip(supplements, store.supplements, strict=True):
+        reader.supplement(file, part)
+    return reader
 
 
 def config_digest(store: StoreConfig) -> str:
@@ -110,16 +134,19 @@ class FeedReader:
         self,
         path: Path,
         store: StoreConfig,
+        mapping: Mapping,
         *,
-        content_type: str | None,
-        charset: str | None,
-        batch_size: int,
+        content_type: str | None = None,
+        charset: str | None = None,
+        batch_size: int = 2048,
     ) -> None:
         self._store, self._charset, self._content_type = store, charset, content_type
         self._batch_size = batch_size
-        self._mapping = store.resolved_mapping()
-        self.report = ReadReport(format=store.format)
+        self._mapping = mapping
+        self._applier = Applier(mapping)
+        self.report = ReadReport(format=mapping.format)
         self._tally = Tally(self.report)
+        self._supplements: SupplementRows | None = None
         self._seen: set[int] = set()
         self._scratch = ExitStack()
         # A reader that nobody iterates must not leave an archive open.
@@ -133,8 +160,31 @@ class FeedReader:
             self._scratch.close()
             raise
 
+    @property
+    def fields_used(self) -> dict[str, tuple[str, ...]]:
+        """Column -> the feed's fields that were found for it so far, by their normalized names."""
+        return {column: tuple(names) for column, names in self._applier.used.items()}
+
+    def supplement(self, path: Path, part: Supplement) -> None:
+        """Join a stored supplement to what will be read.
+
+        Raises:
+            FeedError: it cannot be read; the feed without it would be another catalogue.
+        """
+        try:
+            other = FeedReader(path, self._store, part.resolved_mapping())
+            if self._supplements is None:
+                self._supplements = SupplementRows(self._tally)
+            self._supplements.add(path.name, other)
+        except FeedError as error:
+            raise FeedError(f"{error} (a supplement of the feed)") from error
+        for recovery in other.report.recoveries:
+            self._tally.mended(recovery.what, f"supplement {path.name}", recovery.count)
+
     def __iter__(self) -> Iterator[ItemBatch | BrokenRecord]:
         reading = self._read()
+        if self._supplements is not None:
+            reading = self._supplements.joined(reading)
         with self._scratch:
             while True:
                 step = self._guarded(lambda: next(reading, None))
@@ -212,10 +262,16 @@ class FeedReader:
             return encodings.Encoding("")
         # A first look without the encoding: an image or an archive must not be called undecodable.
         kind = kind_of(head, encodings.Encoding("latin-1"))
-        if kind in (Kind.EMPTY, Kind.PDF, Kind.PACKED, Kind.HTML):
+        if (
+            kind in (Kind.EMPTY, Kind.PDF, Kind.PACKED, Kind.HTML)
+            and kind not in EXPECTED[self._mapping.reader]
+        ):
             self._check_kind(document, head, encodings.Encoding("latin-1"))
         encoding, size = encodings.decide(
-            document.name, document.open, charset=self._charset, fallback=self._store.encoding_fallback
+            document.name,
+            document.open,
+            charset=self._charset or html_charset(head, kind),
+            fallback=self._store.encoding_fallback,
         )
         self._expanded += size
         if self._expanded > max(self._allowed, size):
@@ -230,7 +286,7 @@ class FeedReader:
         said = f" (sent as {self._content_type})" if self._content_type else ""
         if kind is Kind.EMPTY:
             raise FeedError(f"{name} holds nothing but blanks{said}: the store sent nothing; fetch it again")
-        if kind is Kind.HTML:
+        if kind is Kind.HTML and kind not in EXPECTED[mapping.reader]:
             title = html_title(head)
             told = f" titled {title!r}" if title else ""
             raise FeedError(
@@ -247,7 +303,7 @@ class FeedReader:
             )
 
     def _read(self) -> Iterator[ItemBatch | BrokenRecord]:
-        applier = Applier(self._mapping)
+        applier = self._applier
         checked, first_broken = False, ""
         for number, document in enumerate(self._documents):
             source = self._first if number == 0 else self._source(document)
@@ -271,7 +327,7 @@ class FeedReader:
             )
 
     def _check_columns(self, batch: ItemBatch, chunk: Chunk, source: Source) -> None:
-        for column in ("external_id", "title"):
+        for column in self._mapping.needs:
             if column not in batch.columns:
                 wanted = " or ".join(self._mapping.fields[column])
                 raise FeedError(

@@ -21,7 +21,8 @@ class Chunk:
     """Some records in columns, by the feed's own field names.
 
     `columns(name)` gives every source column of that normalized name, each a list of length `size`; none
-    where the chunk has no such field. `record`, `place` and `raw` are as in `ItemBatch`.
+    where the chunk has no such field. `record`, `place` and `raw` are as in `ItemBatch`. `names` are the
+    normalized names of a file that says them beforehand.
     """
 
     size: int
@@ -29,6 +30,7 @@ class Chunk:
     record: list[int]
     place: list[str]
     raw: Callable[[int], str]
+    names: tuple[str, ...] = ()
 
 
 Read: TypeAlias = "Chunk | BrokenRecord"
@@ -51,6 +53,12 @@ class Tally:
         self.report.records += records
         self.report.yielding += records
         self.report.items += items
+
+    def no_items(self, kind: str, count: int = 1) -> None:
+        """Count as context what was counted as yielding one item each, and proves to yield none."""
+        self.report.yielding -= count
+        self.report.items -= count
+        self.report.context[kind] = self.report.context.get(kind, 0) + count
 
     def broken(self, place: str, reason: str, raw: str) -> BrokenRecord:
         """Count a record that cannot be read, and give what is said of it."""

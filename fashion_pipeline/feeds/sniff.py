@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from typing import Any
 
 import orjson
 
@@ -26,14 +27,19 @@ class Kind(StrEnum):
 #: Which `format:` a person should think of.
 ADVICE = {
     Kind.XML: "google_xml",
-    Kind.JSON_OBJECT: "shopify_json",
-    Kind.JSON_LIST: "shopify_json",
+    Kind.JSON_OBJECT: "shopify_json, google_retail, woocommerce_store or json",
+    Kind.JSON_LIST: "woocommerce_store, shopify_json or json",
+    Kind.HTML: "jsonld",
     Kind.PARQUET: "parquet",
     Kind.TEXT: "google_tsv, google_csv, meta_csv, awin or delimited",
 }
 EXPECTED = {
     "xml": (Kind.XML,),
     "delimited": (Kind.TEXT,),
+    "shopify_csv": (Kind.TEXT,),
+    "woocommerce_csv": (Kind.TEXT,),
+    "rakuten": (Kind.TEXT,),
+    "jsonld": (Kind.HTML, Kind.JSON_OBJECT, Kind.JSON_LIST),
     "shopify": (Kind.JSON_OBJECT, Kind.JSON_LIST),
     "json": (Kind.JSON_OBJECT, Kind.JSON_LIST, Kind.TEXT),
     "parquet": (Kind.PARQUET,),
@@ -43,6 +49,7 @@ HTML = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 PACKED = (b"\xfd7zXZ", b"BZh", b"7z\xbc\xaf", b"Rar!")
+NAMES = frozenset({"title", "name", "handle", "sku"})
 ERROR_KEYS = ("error", "errors", "message", "fault", "code", "status", "detail")
 
 
@@ -74,13 +81,28 @@ def html_title(head: bytes) -> str:
     return " ".join(found.group(1).decode("utf-8", "replace").split())[:120] if found else ""
 
 
+def html_charset(head: bytes, kind: Kind) -> str | None:
+    """The encoding that an HTML page names in its head."""
+    found = re.search(rb"<meta[^>]+charset\s*=\s*[\"']?([a-zA-Z0-9_-]+)", head, re.IGNORECASE)
+    return found.group(1).decode("ascii") if found and kind is Kind.HTML else None
+
+
 def json_error(head: bytes) -> str:
     """What a small JSON object says went wrong; "" when it is no error message."""
     try:
         value = orjson.loads(head)
     except orjson.JSONDecodeError:
         return ""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or _holds_records(value):
         return ""
     said = [f"{key}: {str(value[key])[:150]}" for key in ERROR_KEYS if key in value]
     return ", ".join(said)
+
+
+def _holds_records(value: dict[str, Any]) -> bool:
+    """Whether an object is a product, or has a list of objects, so that its `status` is no error's."""
+    if not NAMES.isdisjoint(value):
+        return True
+    inner = [part for key, part in value.items() if key not in ("error", "errors")]
+    inner += [part for outer in inner if isinstance(outer, dict) for part in outer.values()]
+    return any(isinstance(part, list) and part and isinstance(part[0], dict) for part in inner)

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from fashion_pipeline.errors import FashionPipelineError, PermanentError, SettingsError, TransientError
 from fashion_pipeline.feeds.config import StoreConfig, Supplement, location_for
-from fashion_pipeline.feeds.mapping import load_mapping
-from fashion_pipeline.feeds.shopify_crawl import crawl
+from fashion_pipeline.feeds.crawl import crawl
+from fashion_pipeline.feeds.mapping import PRODUCT_NEEDS, SUPPLEMENT_NEEDS, PageStyle, load_mapping
 from fashion_pipeline.feeds.transfer import (
     BLOCK,
     Fetched,
@@ -55,7 +55,7 @@ def fetch(
     validators: Validators | None = None,
     max_bytes: int = MAX_BYTES,
     timeout: float = TIMEOUT,
-    pages: str | None = None,
+    pages: PageStyle | None = None,
     requests_per_second: float = 1.0,
     attempts: int = ATTEMPTS,
     backoff: float = BACKOFF,
@@ -64,7 +64,7 @@ def fetch(
     """Fetch the bytes at `location` into `target`, which is whole when this returns and may be anything else.
 
     `location` is an http(s) URL, a path or `file:` URL below the policy's roots, or an object store's URL.
-    `pages="shopify"` crawls an http(s) location page by page into one zip. `timeout` is in seconds and counts
+    `pages` crawls an http(s) location page by page into one zip. `timeout` is in seconds and counts
     for one try of one request. Must not be called inside a running event loop.
 
     Raises:
@@ -87,7 +87,7 @@ def fetch(
         requests_per_second=requests_per_second,
     )
     if location.lower().startswith(("http://", "https://")):
-        return crawl(request, target) if pages == "shopify" else asyncio.run(_fetch_http(request, target))
+        return crawl(request, target, pages) if pages else asyncio.run(_fetch_http(request, target))
     if location.lower().startswith(OBJECT_STORES):
         return _fetch_object(request, target)
     return _fetch_file(request, target)
@@ -111,6 +111,7 @@ def fetch_feed(
         TransientError, PermanentError: as `fetch`, with the store's id.
     """
     part = supplement or store
+    needs = SUPPLEMENT_NEEDS if supplement else PRODUCT_NEEDS
     try:
         return fetch(
             location_for(part, day),
@@ -118,7 +119,7 @@ def fetch_feed(
             target=target,
             headers=part.headers,
             validators=validators,
-            pages=load_mapping(part.format, part.mapping).pages,
+            pages=load_mapping(part.format, part.mapping, needs).pages,
             requests_per_second=store.requests_per_second,
             **options,
         )

@@ -53,6 +53,11 @@ def capture_feed(
         PermanentError: the feed is not there, or `day` is a past day of a live feed.
         TransientError: the store does not answer.
     """
+    if store.supplements:
+        raise PermanentError(
+            f"store {store.id}: the line does not capture supplements yet, and without them rows would lack what "
+            "they add: take `supplements` out of feeds.yaml, or have the store merge them into its feed"
+        )
     now = now or datetime.now(UTC)
     started = now if launched_at is None else launched_at
     with database.lock(store.id, "raw_feeds"):

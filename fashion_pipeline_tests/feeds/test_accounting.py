@@ -95,6 +95,35 @@ def test_json(
     _check(_read(data, "shopify_json", batch_size), rows)
 
 
+@QUICK
+@given(ROWS, BATCH, st.sampled_from(["lines", "list", "inside", "keyed"]), st.booleans())
+def test_json_of_every_shape(
+    rows: list[tuple[str, str, str]], batch_size: int, shape: str, ascii_only: bool
+) -> None:
+    records: list[object] = [{"id": key, "title": title, "description": text} for key, title, text in rows]
+    if shape == "lines":
+        data = "\n".join(json.dumps(record, ensure_ascii=ascii_only) for record in records)
+    else:
+        inside: object = {str(n): record for n, record in enumerate(records)} if shape == "keyed" else records
+        data = json.dumps(inside if shape == "list" else {"n": 1, "data": inside}, ensure_ascii=ascii_only)
+    _check(_read(data.encode(), "google_retail", batch_size), rows)
+
+
+@QUICK
+@given(ROWS, BATCH)
+def test_shopify_export(rows: list[tuple[str, str, str]], batch_size: int) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(("Handle", "Title", "Body (HTML)", "Variant SKU", "Variant Price"))
+    # Blank titles and texts are inherited; a Handle of its own makes each row a product.
+    writer.writerows((f"h{n}", title, text, key, "1.00") for n, (key, title, text) in enumerate(rows))
+    result = _read(buffer.getvalue().encode(), "shopify_csv", batch_size)
+    assert result.column("external_id") == [key for key, _, _ in rows]
+    texts = [str(item.get("description") or "").strip() for item in result.items]
+    assert texts == [text.strip() for _, _, text in rows]
+    assert result.records == list(range(1, len(rows) + 1))
+
+
 MUTATION = st.tuples(
     st.sampled_from(["cut", "flip", "double", "drop", "insert"]), st.floats(0, 1), st.binary(max_size=3)
 )
@@ -114,7 +143,9 @@ def _mutate(data: bytes, kind: str, where: float, with_: bytes) -> bytes:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    st.sampled_from(["google_csv", "google_tsv", "google_xml", "shopify_json"]),
+    st.sampled_from(
+        ["google_csv", "google_tsv", "google_xml", "shopify_json", "google_retail", "jsonld", "rakuten"]
+    ),
     st.lists(MUTATION, min_size=1, max_size=3),
     st.booleans(),
     BATCH,
@@ -129,6 +160,16 @@ def test_broken_bytes_give_a_balanced_account_or_one_clear_error(
     elif format_name == "shopify_json":
         products = [{"id": k, "title": t, "variants": [{"id": k, "price": "1"}]} for k, t, _ in rows]
         data = json.dumps({"products": products}).encode()
+    elif format_name == "google_retail":
+        data = "\n".join(json.dumps({"id": k, "title": t}) for k, t, _ in rows).encode()
+    elif format_name == "jsonld":
+        block = json.dumps(
+            [{"@type": "Product", "sku": k, "name": t, "offers": {"price": 1}} for k, t, _ in rows]
+        )
+        data = f'<html><script type="application/ld+json">{block}</script></html>'.encode()
+    elif format_name == "rakuten":
+        lines = ["|".join([k, t, *[""] * 26]) for k, t, _ in rows]
+        data = "\n".join(["HDR|1|Shop|x", *lines, "TRL|12"]).encode()
     else:
         data = _delimited(rows, "," if format_name == "google_csv" else "\t")
     data = gzip.compress(data, mtime=0) if packed else data

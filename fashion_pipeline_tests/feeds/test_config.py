@@ -1,5 +1,4 @@
 """`feeds.yaml`: what is accepted, and that every error names file, line and key."""
-# ruff: noqa: E501 - a YAML text on one line reads better than on five
 
 import datetime as dt
 from pathlib import Path

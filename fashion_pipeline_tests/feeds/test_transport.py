@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from fashion_pipeline.errors import FeedError, ForbiddenAddressError, PermanentError, TransientError
 from fashion_pipeline.feeds.config import load_feeds
-from fashion_pipeline.feeds.shopify_crawl import page_url
+from fashion_pipeline.feeds.crawl import page_url
 from fashion_pipeline.feeds.transport import Fetched, Validators, fetch, fetch_feed
 from fashion_pipeline.netguard import AddressPolicy, RedirectError
 from fashion_pipeline_tests.feeds.conftest import read, store

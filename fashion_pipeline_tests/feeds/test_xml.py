@@ -158,7 +158,7 @@ def test_mending_does_not_depend_on_chunks(size: int) -> None:
         ("<!DOCTYPE html>\n<p>No", "HTML page"),
         ('<?xml version="1.0"?><!DOCTYPE html PUBLIC "x"><html>', "HTML page"),
         ('{"error": "Not Found", "code": 404}', "JSON error message \\(error: Not Found, code: 404\\)"),
-        ('{"products": []}', "looks like a JSON object.*`format: shopify_json`"),
+        ('{"products": []}', "looks like a JSON object.*`format: shopify_json, "),
         ("id,title\n1,One\n", "looks like text.*google_csv"),
         ("", "empty file"),
         ("  \n ", "nothing but blanks"),

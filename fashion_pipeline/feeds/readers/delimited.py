@@ -39,7 +39,8 @@ def read_delimited(source: Source) -> Iterator[Read]:
         yield from _Rows(source, lines, header, delimiter).read()
 
 
-def _split(line: str, delimiter: str, *, quoting: bool) -> list[str]:
+def split_cells(line: str, delimiter: str, *, quoting: bool = True) -> list[str]:
+    """The cells of one line by itself."""
     bare = line.rstrip("\r\n")
     if not quoting or '"' not in bare:
         return bare.split(delimiter)
@@ -58,7 +59,7 @@ def _find_header(lines: Lines, source: Source) -> tuple[list[str], str]:
     best: tuple[int, int, int, str, list[str]] | None = None
     for number, line in enumerate(head):
         for delimiter in tries:
-            cells = _split(line, delimiter, quoting=mapping.quoting)
+            cells = split_cells(line, delimiter, quoting=mapping.quoting)
             names = {normal_name(cell) for cell in cells}
             score = len(names & wanted)
             if _has_key_columns(names, mapping) and (best is None or (score, len(cells)) > best[:2]):
@@ -77,17 +78,15 @@ def _find_header(lines: Lines, source: Source) -> tuple[list[str], str]:
 
 
 def _has_key_columns(names: set[str], mapping: Mapping) -> bool:
-    return all(not names.isdisjoint(mapping.candidates(column)) for column in ("external_id", "title"))
+    return all(not names.isdisjoint(mapping.candidates(column)) for column in mapping.needs)
 
 
 def _no_header(head: list[str], source: Source) -> str:
     mapping = source.mapping
     first = next((line for line in head if line.strip()), "")
     by_count = max(DELIMITERS, key=first.count)
-    found = [cell.strip()[:40] for cell in _split(first, by_count, quoting=True)[:12]]
-    wanted = "; ".join(
-        f"{column} ({' or '.join(mapping.fields[column])})" for column in ("external_id", "title")
-    )
+    found = [cell.strip()[:40] for cell in split_cells(first, by_count, quoting=True)[:12]]
+    wanted = "; ".join(f"{column} ({' or '.join(mapping.fields[column])})" for column in mapping.needs)
     told = f"{source.name}: other format than configured: {mapping.format} needs columns for {wanted}"
     if mapping.delimiter not in ("auto", by_count) and first.count(by_count):
         told += f" between {mapping.delimiter!r}, but the first line is separated by {by_count!r}"
@@ -188,7 +187,7 @@ class _Rows:
             return None
         # Where the next line reads as a row, the file goes on and only this line is wrong.
         after = self.lines.taken[1] if len(self.lines.taken) > 1 else ""
-        if ended and len(_split(after, self.delimiter, quoting=False)) != self.width:
+        if ended and len(split_cells(after, self.delimiter, quoting=False)) != self.width:
             raise FeedError(
                 f"{self.source.name}, line {self.lines.first}: a quoted value does not end before the file "
                 "does: truncated; fetch it again"
@@ -198,7 +197,7 @@ class _Rows:
 
     def _take_first_line(self) -> bool:
         line = self.lines.taken[0]
-        cells = _split(line, self.delimiter, quoting=False)
+        cells = split_cells(line, self.delimiter, quoting=False)
         if len(cells) != self.width:
             return False
         self.stray += 1
@@ -236,4 +235,5 @@ class _Rows:
             record=list(range(first, first + len(rows))),
             place=[self.source.place(f"line {n}") for n in at] if several else [f"line {n}" for n in at],
             raw=lambda i: json_text(dict(zip(header, rows[i], strict=True))),
+            names=tuple(indexes),
         )

@@ -1,4 +1,4 @@
-"""The elements of one long list in a JSON document, one by one, in bounded memory.
+"""The elements of one long list, or object, in a JSON document, one by one, in bounded memory.
 
 `json.JSONDecoder.raw_decode` parses a value where it stands in a buffer, so the list is never held whole,
 also when the document is one line. Numbers stay the text that they are in the document.
@@ -30,24 +30,32 @@ DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_nothi
 
 @dataclass(frozen=True)
 class Element:
-    """One element: its number from 1, its line, and the value, or why it cannot be read."""
+    """One element: its number from 1, its line, and the value, or why it cannot be read.
+
+    `key` is its name, where the elements are the values of an object; `own_line` says that it is one of
+    the lines of the document.
+    """
 
     number: int
     line: int
     value: Any
     problem: str = ""
     text: str = ""
+    key: str = ""
+    own_line: bool = False
 
 
 class JsonList:
     """Iterates the elements of the document's list.
 
-    The list is the document itself, or the value of `key` in the document's object; `found` says
-    afterwards whether there was one. An object without it stands in `outside`, for what it may tell.
+    The list is the document itself, or stands in the document's object at `path`: names with dots between
+    them; a last `*` means the values of the object there, `.` the document itself as the one element.
+    `found` says afterwards whether there was one. What stands beside it is in `outside`, for what it may tell.
     """
 
-    def __init__(self, chunks: Iterator[str], name: str, key: str | None) -> None:
-        self._chunks, self._name, self._key = chunks, name, key
+    def __init__(self, chunks: Iterator[str], name: str, path: str) -> None:
+        self._chunks, self._name = chunks, name
+        self._path = ["."] if path == "." else path.split(".")
         self._buffer, self._at, self._line, self._ended = "", 0, 1, False
         self.found = False
         self.outside: dict[str, Any] = {}
@@ -57,36 +65,47 @@ class JsonList:
         if opening == "[":
             self.found = True
             yield from self._elements()
+        elif opening == "{" and self._path == ["."]:
+            self.found = True
+            yield self._element(1)
         elif opening == "{":
-            yield from self._object()
+            yield from self._object(self._path)
         else:
             raise self._error("is no JSON object or list: set the right `format:`")
         if self._peek():
             raise self._error("goes on after the JSON value has ended: fetch it again, or look at the file")
 
-    def _object(self) -> Iterator[Element]:
+    def _object(self, path: list[str]) -> Iterator[Element]:
         self._at += 1
-        first = True
+        number = 0
         while True:
             mark = self._peek()
             if mark == "}":
                 self._at += 1
+                self.found = self.found or path == ["*"]
                 return
-            if not first:
+            if number:
                 self._expect(",")
+            number += 1
             try:
-                name = self._value()
+                if not self._peek():
+                    raise self._error(CUT)
+                name = str(self._value())
                 self._expect(":")
-                if name == self._key and self._peek() == "[":
+                if path == ["*"]:
+                    self._peek()
+                    yield self._element(number, name)
+                elif name == path[0] and len(path) == 1 and self._peek() == "[":
                     self.found = True
                     yield from self._elements()
+                elif name == path[0] and len(path) > 1 and self._peek() == "{":
+                    yield from self._object(path[1:])
                 elif len(self.outside) < KEYS_KEPT:
-                    self.outside[str(name)[:100]] = self._value()
+                    self.outside[name[:100]] = self._value()
                 else:
                     self._value()
             except _MalformedError as error:
                 raise self._error(f"is not well-formed JSON: {error}") from error
-            first = False
 
     def _elements(self) -> Iterator[Element]:
         self._at += 1
@@ -100,14 +119,17 @@ class JsonList:
                 self._expect(",")
                 self._peek()
             number += 1
-            line = self._line
-            try:
-                yield Element(number, line, self._value())
-            except _MalformedError as error:
-                start = self._at
-                self._pass_over()
-                text = self._buffer[start : self._at]
-                yield Element(number, line, None, str(error), text[:10_000])
+            yield self._element(number)
+
+    def _element(self, number: int, key: str = "") -> Element:
+        line = self._line
+        try:
+            return Element(number, line, self._value(), key=key)
+        except _MalformedError as error:
+            start = self._at
+            self._pass_over()
+            text = self._buffer[start : self._at]
+            return Element(number, line, None, str(error), text[:10_000], key)
 
     def _more(self) -> bool:
         """Take in as much again as waits, so that a value over many chunks is not tried for each."""

@@ -36,7 +36,7 @@ def read_parquet(source: Source) -> Iterator[Read]:
             )
         mapping = source.mapping
         have = {normal_name(name) for name in names}
-        for column in ("external_id", "title"):
+        for column in mapping.needs:
             if have.isdisjoint(mapping.candidates(column)):
                 raise FeedError(
                     f"{source.name}: other format than configured: {mapping.format} needs a column for "

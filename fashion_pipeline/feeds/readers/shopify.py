@@ -1,4 +1,4 @@
-"""Shopify `products.json`: one document or a crawl of pages. A product is a record, its variants the items.
+"""Shopify `products.json` and `/products/<handle>.js`. A product is a record, its variants the items.
 
 The reader flattens a variant and its product into one row of source fields; the mapping says what becomes
 of them. https://shopify.dev/docs/api/ajax/reference/product
@@ -11,13 +11,16 @@ from fashion_pipeline.errors import FeedError
 from fashion_pipeline.feeds.encoding import text_chunks
 from fashion_pipeline.feeds.items import Value
 from fashion_pipeline.feeds.mapping import normal_name
-from fashion_pipeline.feeds.readers.json_stream import JsonList
-from fashion_pipeline.feeds.records import Chunk, Read, Source, json_text
+from fashion_pipeline.feeds.readers.json_stream import Element, JsonList
+from fashion_pipeline.feeds.readers.rows import RowBatch, plain
+from fashion_pipeline.feeds.records import Read, Source, json_text
 
 #: What Shopify writes where a product has only one variant.
 DEFAULT = frozenset({"Default Title", "Default"})
 #: Source fields of the product that every variant has too; those of the variant win.
-OF_PRODUCT = ("title", "body_html", "vendor", "product_type", "handle", "published_at")
+OF_PRODUCT = ("title", "body_html", "description", "vendor", "product_type", "type", "handle")
+#: What the document of one product is wrapped in: `/products/<handle>.json`.
+ALONE = "product"
 OF_VARIANT = ("id", "price", "compare_at_price", "available", "sku", "barcode")
 
 Row = dict[str, "Value"]
@@ -30,23 +33,16 @@ def read_shopify(source: Source) -> Iterator[Read]:
         FeedError: no JSON, cut, or an object without the list of products (an error message of the shop).
     """
     key = source.mapping.records or "products"
-    batch = _Batch(source)
+    products = _Products(source)
     with source.open() as stream:
-        products = JsonList(text_chunks(stream, source.encoding), source.name, key)
-        for element in products:
-            place = source.place(f"product {element.number} (line {element.line})")
-            problem = element.problem or _problem(element.value)
-            if problem:
-                yield from batch.flush()
-                raw = element.text or json_text(element.value)[:10_000]
-                yield source.tally.broken(place, problem, raw)
-            else:
-                batch.add(element.value, place)
-                if len(batch.rows) >= source.batch_size:
-                    yield from batch.flush()
-        if not products.found:
-            raise FeedError(_no_products(products.outside, key, source))
-    yield from batch.flush()
+        listed = JsonList(text_chunks(stream, source.encoding), source.name, key)
+        for element in listed:
+            yield from products.take(element)
+        if not listed.found:
+            if not isinstance(listed.outside.get(ALONE), dict):
+                raise FeedError(_no_products(listed.outside, key, source))
+            yield from products.take(Element(1, 1, listed.outside[ALONE]))
+    yield from products.batch.flush()
 
 
 def _no_products(outside: dict[str, Any], key: str, source: Source) -> str:
@@ -82,8 +78,10 @@ def _text(value: Any) -> str | None:
     return json_text(value)
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+def _images(value: Any) -> list[dict[str, Any]]:
+    """The pictures as objects; `/products/<handle>.js` gives plain addresses."""
+    listed = value if isinstance(value, list) else []
+    return [{"src": one} if isinstance(one, str) else one for one in listed if isinstance(one, (dict, str))]
 
 
 def _option_names(product: dict[str, Any]) -> list[str]:
@@ -96,17 +94,28 @@ def _option_names(product: dict[str, Any]) -> list[str]:
     return names
 
 
-class _Batch:
+class _Products:
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.batch = RowBatch(source, plain, lambda origin: {**origin[0], "variants": [origin[1]]})
         mapping = source.mapping
         self.known_options = {
             name for column in mapping.fields for name in mapping.candidates(column) if ":" in name
         }
-        self.rows: list[Row] = []
-        self.origin: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self.record: list[int] = []
-        self.place: list[str] = []
+
+    def take(self, element: Element) -> Iterator[Read]:
+        """Take one element of the list; gives what is ready."""
+        source = self.source
+        place = source.place(f"product {element.number} (line {element.line})")
+        problem = element.problem or _problem(element.value)
+        if problem:
+            yield from self.batch.flush()
+            raw = element.text or json_text(element.value)[:10_000]
+            yield source.tally.broken(place, problem, raw)
+            return
+        self.add(element.value, place)
+        if self.batch.full:
+            yield from self.batch.flush()
 
     def add(self, product: dict[str, Any], place: str) -> None:
         """Take one product; one that a crawl saw on an earlier page is context."""
@@ -123,7 +132,7 @@ class _Batch:
             tally.context("product without variants")
             return
         tally.yielding(1, len(variants))
-        options, images = _option_names(product), _dicts(product.get("images"))
+        options, images = _option_names(product), _images(product.get("images"))
         images.sort(key=lambda image: int(str(image.get("position") or 0)) if _is_number(image) else 0)
         tags = product.get("tags")
         shared: Row = {name: _text(product[name]) for name in OF_PRODUCT if name in product}
@@ -133,12 +142,9 @@ class _Batch:
             row = dict(shared)
             row.update((name, _text(variant[name])) for name in OF_VARIANT if name in variant)
             self._options(row, variant, options)
-            self._images(row, variant, images)
+            _pictures(row, variant, images)
             row["url"] = self._url(shared.get("handle"), row.get("id"))
-            self.rows.append(row)
-            self.origin.append((product, variant))
-            self.record.append(tally.report.records)
-            self.place.append(f"{place}, variant {number}")
+            self.batch.add(row, (product, variant), tally.report.records, f"{place}, variant {number}")
 
     def _options(self, row: Row, variant: dict[str, Any], names: list[str]) -> None:
         title, told = str(row.get("title") or ""), []
@@ -153,48 +159,29 @@ class _Batch:
         if told:
             row["title"] = f"{title} - {' / '.join(told)}"
 
-    def _images(self, row: Row, variant: dict[str, Any], images: list[dict[str, Any]]) -> None:
-        featured = variant.get("featured_image")
-        main = featured.get("src") if isinstance(featured, dict) else None
-        if not main:
-            own = [
-                image
-                for image in images
-                if image.get("id") is not None
-                and (image["id"] == variant.get("image_id")
-                     or variant.get("id") in (image.get("variant_ids") or ()))
-            ]  # fmt: skip
-            main = next((image.get("src") for image in (own or images)), None)
-        sources = [str(image["src"]) for image in images if image.get("src")]
-        row["image"] = str(main) if main else None
-        row["images"] = [url for url in sources if url != main]
-
     def _url(self, handle: Value, variant_id: Value) -> str | None:
         if not handle or not self.source.base_url:
             return None
         query = f"?variant={variant_id}" if variant_id else ""
         return f"{self.source.base_url}/products/{handle}{query}"
 
-    def flush(self) -> Iterator[Chunk]:
-        """The rows so far as a chunk, if there are any."""
-        if not self.rows:
-            return
-        rows, origin, record, place = self.rows, self.origin, self.record, self.place
-        self.rows, self.origin, self.record, self.place = [], [], [], []
-        names = set().union(*rows)
-
-        def raw(i: int) -> str:
-            product, variant = origin[i]
-            return json_text({**product, "variants": [variant]})
-
-        yield Chunk(
-            size=len(rows),
-            columns=lambda name: [[row.get(name) for row in rows]] if name in names else [],
-            record=record,
-            place=place,
-            raw=raw,
-        )
-
 
 def _is_number(image: dict[str, Any]) -> bool:
     return str(image.get("position") or "0").isdecimal()
+
+
+def _pictures(row: Row, variant: dict[str, Any], images: list[dict[str, Any]]) -> None:
+    featured = variant.get("featured_image")
+    main = featured.get("src") if isinstance(featured, dict) else None
+    if not main:
+        own = [
+            image
+            for image in images
+            if image.get("id") is not None
+            and (image["id"] == variant.get("image_id")
+                 or variant.get("id") in (image.get("variant_ids") or ()))
+        ]  # fmt: skip
+        main = next((image.get("src") for image in (own or images)), None)
+    sources = [str(image["src"]) for image in images if image.get("src")]
+    row["image"] = str(main) if main else None
+    row["images"] = [url for url in sources if url != main]

@@ -1,0 +1,270 @@
+"""What kind of feed a file is, told by its content: for a person who adds a store, never for the line itself.
+
+A kind is told by how many of its mapping's fields the file has; where none fits, a mapping is proposed by the
+names that feeds commonly use.
+"""
+
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+from lxml import etree
+
+from fashion_pipeline.errors import FeedError
+from fashion_pipeline.feeds import encoding as encodings
+from fashion_pipeline.feeds.decompress import Document, expand
+from fashion_pipeline.feeds.mapping import Mapping, MappingLines, known_formats, load_mapping, normal_name
+from fashion_pipeline.feeds.paths import Paths
+from fashion_pipeline.feeds.readers.delimited import DELIMITERS, HEADER_ROWS, split_cells
+from fashion_pipeline.feeds.readers.json_shapes import HEAD, KEY, find_records, sample_records
+from fashion_pipeline.feeds.readers.xml import RECORD_ELEMENTS
+from fashion_pipeline.feeds.sniff import Kind, html_title, kind_of
+
+#: Of equal fit the earlier one: what is told apart only by its delimiter, or is a case of another.
+ORDER = (
+    "google_xml",
+    "google_tsv",
+    "google_csv",
+    "meta_csv",
+    "meta_xml",
+    "shopify_csv",
+    "woocommerce_csv",
+    "awin",
+)
+#: Formats for files of no known kind, by reader.
+GENERAL = {"delimited": "delimited", "json": "json", "xml": "xml", "parquet": "parquet"}
+#: A kind is taken for known when the file has this many of its fields.
+FEW = 4
+XML_HEAD = 1 << 18
+#: A price's field that names its currency: `price_min_usd`.
+CURRENCY_IN_NAME = re.compile(
+    r"_(usd|eur|gbp|jpy|cad|aud|chf|sek|nok|dkk|pln|inr|brl|cny|krw)$", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A proposal: the format, and the store's own mapping lines where the format alone is not enough.
+
+    `fields` are the feed's own field names, as far as its beginning shows them.
+    """
+
+    format: str
+    mapping: MappingLines = field(default_factory=MappingLines)
+    fields: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+@cache
+def synonyms() -> dict[str, list[str]]:
+    """Item column -> names that feeds commonly use for it."""
+    source = resources.files("fashion_pipeline.feeds") / "synonyms.yaml"
+    return dict(yaml.safe_load(source.read_text(encoding="utf-8")))
+
+
+def detect(path: Path) -> Detection:
+    """The kind of the stored file at `path`.
+
+    Raises:
+        FeedError: it is no feed (empty, a web page without products, a PDF, ...), or of no kind that is known.
+    """
+    with ExitStack() as scratch:
+        if not path.is_file() or not path.stat().st_size:
+            raise FeedError(f"{path.name} is an empty file: the store sent nothing")
+        expansion = expand(path, scratch)
+        return _detect(expansion.documents[0])
+
+
+def _detect(document: Document) -> Detection:
+    with document.open() as stream:
+        head = stream.read(HEAD)
+    kind = kind_of(head, encodings.Encoding("latin-1"))
+    if kind is Kind.PARQUET:
+        with document.open() as stream:
+            try:
+                names = pq.ParquetFile(stream).schema_arrow.names
+            except OSError as error:
+                raise FeedError(
+                    f"{document.name} is no whole Parquet file: truncated; fetch it again"
+                ) from error
+        return _general("parquet", list(names), {normal_name(name) for name in names})
+    if kind in (Kind.EMPTY, Kind.PDF, Kind.PACKED, Kind.BINARY):
+        raise FeedError(f"{document.name} looks like {kind.value}: it is no feed")
+    try:
+        encoding, _ = encodings.decide(document.name, document.open, charset=None, fallback="cp1252")
+    except FeedError:
+        encoding = encodings.Encoding("latin-1")
+    kind = kind_of(head, encoding)
+    text = head[encoding.mark :].decode(encoding.codec, "ignore").lstrip("\ufeff \t\r\n")
+    if kind is Kind.HTML:
+        return _html(text, head, document.name)
+    if kind is Kind.XML:
+        return _xml(text, document.name)
+    if kind in (Kind.JSON_OBJECT, Kind.JSON_LIST):
+        return _json(text, document.name)
+    if text.startswith("HDR|"):
+        return Detection("rakuten", fields=("positions without names",))
+    return _delimited(text, document.name)
+
+
+def _html(text: str, head: bytes, name: str) -> Detection:
+    if re.search(r"application/ld\+json|property=[\"']?(?:og|product):price", text, re.IGNORECASE):
+        return Detection("jsonld", fields=("JSON-LD",))
+    title = html_title(head)
+    raise FeedError(
+        f"{name} is an HTML page" + (f" titled {title!r}" if title else "") + " that names no product: the "
+        "shop shows an error or a login; open the location in a browser"
+    )
+
+
+def _known(readers: tuple[str, ...]) -> list[Mapping]:
+    """The mappings of known kinds of feeds, of these readers."""
+    names = [name for name in known_formats() if name not in GENERAL.values()]
+    names.sort(key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    return [mapping for name in names if (mapping := load_mapping(name)).reader in readers]
+
+
+def _fit(mapping: Mapping, names: set[str]) -> int:
+    """How many columns of a kind the names fill; 0 where they lack what a product needs."""
+    filled = {column for column in mapping.fields if not names.isdisjoint(mapping.candidates(column))}
+    return len(filled) if filled.issuperset(mapping.needs) else 0
+
+
+def _general(reader: str, names: list[str], have: set[str]) -> Detection:
+    """The general format of a reader with a proposed mapping."""
+    fields: dict[str, tuple[str, ...]] = {}
+    for column, known in synonyms().items():
+        if found := [name for name in known if normal_name(name) in have]:
+            fields[column] = tuple(found[:3])
+    if "price_low" in fields and "price_high" in fields:
+        fields.pop("price", None)
+    else:
+        fields.pop("price_low", None)
+        fields.pop("price_high", None)
+    missing = [column for column in ("external_id", "title") if column not in fields]
+    if missing:
+        raise FeedError(
+            f"no field of this {reader} file is known to be {' or '.join(missing)}; found: "
+            f"{', '.join(names[:30])}; say the fields by `mapping:` in feeds.yaml"
+        )
+    prices = [name for column in ("price", "price_low") for name in fields.get(column, ())]
+    told = next((code.group(1).upper() for name in prices if (code := CURRENCY_IN_NAME.search(name))), None)
+    constants = {"currency": told} if told and "currency" not in fields else {}
+    lines = MappingLines(fields=dict(fields), constants=constants)
+    note = "the mapping is a proposal by common names: read it before you paste it"
+    return Detection(GENERAL[reader], lines, tuple(names), (note,))
+
+
+def propose(format_name: str, names: tuple[str, ...]) -> Detection:
+    """A general format with a mapping proposed for these fields.
+
+    Raises:
+        FeedError: none of them is known to be an id or a title.
+    """
+    reader = next(reader for reader, name in GENERAL.items() if name == format_name)
+    return _general(reader, list(names), {normal_name(name) for name in names})
+
+
+def _delimited(text: str, name: str) -> Detection:
+    lines = [line for line in text.splitlines()[:HEADER_ROWS] if line.strip()]
+    best: tuple[int, int, Detection] | None = None
+    general: tuple[int, list[str]] = (0, [])
+    for line in lines:
+        for delimiter in DELIMITERS:
+            cells = split_cells(line, delimiter)
+            names = {normal_name(cell) for cell in cells if cell.strip()}
+            if len(names) < 2:
+                continue
+            by_name = sum(not names.isdisjoint(map(normal_name, known)) for known in synonyms().values())
+            general = max(general, (by_name, cells), key=lambda one: one[0])
+            for place, mapping in enumerate(_known(("delimited", "shopify_csv", "woocommerce_csv"))):
+                if mapping.delimiter not in ("auto", delimiter):
+                    continue
+                fit = _fit(mapping, names)
+                if fit >= FEW and (best is None or (fit, -place) > best[:2]):
+                    best = fit, -place, Detection(mapping.format, fields=tuple(cells))
+    if best is not None and best[0] >= general[0] - 2:
+        return best[2]
+    if not general[1]:
+        raise FeedError(f"{name} is text without a header of columns: it is no feed of a kind that is known")
+    return _general("delimited", general[1], {normal_name(cell) for cell in general[1]})
+
+
+def _xml(text: str, name: str) -> Detection:
+    parser = etree.XMLPullParser(
+        events=("start", "end"), recover=True, resolve_entities=False, no_network=True
+    )
+    parser.feed(text[:XML_HEAD].encode())
+    counts: dict[str, int] = {}
+    children: dict[str, set[str]] = {}
+    for event, element in parser.read_events():
+        tag = etree.QName(element).localname if isinstance(element.tag, str) else ""
+        if event == "end" and tag:
+            inner = {etree.QName(child).localname for child in element if isinstance(child.tag, str)}
+            if len(inner) >= 3:
+                counts[tag] = counts.get(tag, 0) + len(inner)
+                children.setdefault(tag, set()).update(inner)
+    if not counts:
+        raise FeedError(
+            f"{name} is XML without records that have fields: it is no feed of a kind that is known"
+        )
+    record = next((tag for tag in RECORD_ELEMENTS if tag in counts), max(counts, key=lambda tag: counts[tag]))
+    shown = sorted(children[record])
+    names = {normal_name(child) for child in children[record]}
+    for mapping in _known(("xml",)):
+        right = record == mapping.records if mapping.records else record in RECORD_ELEMENTS
+        if right and _fit(mapping, names) >= FEW:
+            return Detection(mapping.format, fields=tuple(shown))
+    proposed = _general("xml", shown, names)
+    return Detection(
+        "xml", proposed.mapping.model_copy(update={"records": record}), tuple(shown), proposed.notes
+    )
+
+
+#: Fields that only one kind of JSON has.
+MARKS = {
+    "shopify_js": ("compare_at_price_min", "variants", "price_min"),
+    "shopify_json": ("variants", "handle", "title"),
+    "woocommerce_store": ("prices.currency_minor_unit",),
+    "woocommerce_rest": ("permalink", "regular_price", "stock_status"),
+    "google_retail": ("priceinfo.price",),
+}
+
+
+def _json(text: str, name: str) -> Detection:
+    paths = Paths()
+
+    def has(record: dict[str, Any], path: str) -> bool:
+        fields = paths.fields(record)
+        return path in fields or paths.get(fields, path) is not None
+
+    def is_record(record: dict[str, Any]) -> bool:
+        return all(
+            any(has(record, known) for known in synonyms()[column]) for column in ("external_id", "title")
+        )
+
+    if re.search(r'"@(?:type|graph)"\s*:', text[:XML_HEAD]):
+        return Detection("jsonld", fields=("JSON-LD",))
+    path = find_records(text, is_record)
+    records = sample_records(text, path)
+    if not records:
+        raise FeedError(f"{name} is JSON without a list of records: it is no feed of a kind that is known")
+    shown = tuple(dict.fromkeys(key for record in records for key in record))
+    if path == "." and isinstance(records[0].get("product"), dict):
+        return Detection("shopify_json", fields=tuple(records[0]["product"]))
+    for format_name, marks in MARKS.items():
+        if all(any(has(record, mark) for record in records) for mark in marks):
+            return Detection(format_name, fields=shown)
+    known = {path for names in synonyms().values() for path in names}
+    have = {
+        normal_name(path)
+        for path in known
+        if any(paths.get(paths.fields(record), path) for record in records)
+    }
+    return _general("json", list(shown), have | ({KEY} if path and path.endswith("*") else set()))

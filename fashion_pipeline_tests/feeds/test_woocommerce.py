@@ -1,0 +1,157 @@
+"""WooCommerce: the export's parents and variations, the Store API's minor units, a dump of REST v3."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from fashion_pipeline.errors import FeedError
+from fashion_pipeline_tests.feeds.conftest import read, store
+from fashion_pipeline_tests.feeds.test_transport import Shop, _fetch, shop
+
+__all__ = ["shop"]
+
+HEAD = (
+    "ID,Type,SKU,Name,Published,Description,In stock?,Sale price,Regular price,Date sale price starts,"
+    "Date sale price ends,Categories,Images,Parent,Attribute 1 name,Attribute 1 value(s),"
+    "Attribute 2 name,Attribute 2 value(s)\n"
+)
+PARENT = (
+    '1,variable,top,Top,1,Soft,1,,,,,"Tops, Clothing > Tops > Shirts","https://x/1.jpg, https://x/2.jpg",,'
+    'Color,"Red, Blue",Material,Cotton\n'
+)
+RED = "2,variation,top-r,,1,,1,8,10,2026-11-01,,,https://x/r.jpg,top,Color,Red,,\n"
+BLUE = "3,variation,top-b,Top in blue,1,,0,,10,,,,,id:1,Color,Blue,,\n"
+
+
+def test_variations_inherit_wherever_the_parent_stands(feed) -> None:
+    for rows in (PARENT + RED + BLUE, RED + BLUE + PARENT, RED + PARENT + BLUE):
+        result = feed(HEAD + rows, "woocommerce_csv", batch_size=1)
+        assert result.report.context == {"variable product": 1}
+        red, blue = sorted(result.items, key=lambda item: str(item["external_id"]))
+        assert (red["title"], blue["title"]) == ("Top", "Top in blue")
+        assert (red["description"], red["item_group_id"], blue["item_group_id"]) == ("Soft", "1", "1")
+        assert (red["color"], red["material"], red["product_type"]) == (
+            "Red",
+            "Cotton",
+            "Clothing > Tops > Shirts",
+        )
+        assert (red["price"], red["sale_price"], red["sale_price_effective_date"]) == (
+            "10",
+            "8",
+            "2026-11-01/",
+        )
+        assert (red["image_url"], blue["image_url"]) == ("https://x/r.jpg", "https://x/1.jpg")
+        assert blue["additional_image_urls"] == ["https://x/2.jpg"]
+        assert (red["availability"], blue["availability"]) == ("in_stock", "out_of_stock")
+
+
+def test_what_is_no_product_is_context(feed) -> None:
+    rows = "4,grouped,g,Set,1,,1,,,,,,,,,,,\n5,simple,d,Draft,-1,,1,,5,,,,,,,,,\n6,simple,p,Private,0,,1,,5,,,,,,,,,\n"
+    alone = PARENT.replace("1,variable,top,", "7,variable,alone,")
+    result = feed(HEAD + rows + alone + "8,simple,ok,Fine,1,,backorder,,5,,,,,,,,,\n", "woocommerce_csv")
+    assert result.report.context == {
+        "grouped product": 1, "not published": 2, "variable product without variations": 1,
+    }  # fmt: skip
+    assert [(i["external_id"], i["availability"]) for i in result.items] == [("8", "backorder")]
+    assert result.places == ["line 6"]
+
+
+def test_variations_of_a_draft_are_not_published(feed) -> None:
+    draft = PARENT.replace("top,Top,1,", "top,Top,-1,")
+    with pytest.raises(FeedError, match="0 products"):
+        feed(HEAD + draft + RED, "woocommerce_csv")
+
+
+def test_broken_rows_keep_their_place(feed) -> None:
+    result = feed(HEAD + PARENT + RED + "9,too,many" + "," * 20 + "x\n" + BLUE, "woocommerce_csv")
+    assert [b.place for b in result.broken] == ["line 4"]
+    assert result.column("external_id") == ["2", "3"]
+
+
+def _api(number: int, **fields: Any) -> dict[str, Any]:
+    prices = {
+        "price": "900",
+        "regular_price": "1200",
+        "price_range": None,
+        "currency_code": "JPY",
+        "currency_minor_unit": 0,
+    }
+    return {
+        "id": number,
+        "name": f"P{number}",
+        "type": "simple",
+        "parent": 0,
+        "prices": prices,
+        "is_in_stock": False,
+        **fields,
+    }
+
+
+def test_store_api(feed) -> None:
+    ranged = _api(2)["prices"] | {"price_range": {"min_amount": "900", "max_amount": "1500"}}
+    several = [{"name": "Colour", "terms": [{"name": "Red"}, {"name": "Blue"}]}]
+    result = feed(
+        json.dumps(
+            [_api(1), _api(2, prices=ranged), _api(3, attributes=several, parent=1), _api(4, type="grouped")]
+        ),
+        "woocommerce_store",
+    )
+    assert result.column("price") == ["1200", "900 - 1500", "1200"]
+    assert result.column("sale_price") == ["900", None, "900"]
+    assert result.column("currency_minor_unit") == ["0", "0", "0"]
+    assert result.column("item_group_id") == ["", "", "1"]
+    assert result.items[0]["availability"] == "out_of_stock"
+    # Nobody knows which of two colours the item has.
+    assert "color" not in result.items[2]
+    assert result.report.context == {"type grouped": 1}
+
+
+def test_rest_v3_dump(feed) -> None:
+    products = [
+        {"id": 1, "name": "Plain", "status": "publish", "type": "simple", "price": "8.00", "regular_price": "10.00",
+         "stock_status": "onbackorder", "images": [{"src": "https://x/1.jpg"}], "variations": [],
+         "attributes": [{"name": "Color", "options": ["Red"]}, {"name": "Size", "options": ["S", "M"]}]},
+        {"id": 2, "name": "Top", "status": "publish", "type": "variable", "price": "5", "regular_price": "",
+         "images": [{"src": "https://x/2.jpg"}], "attributes": [{"name": "Size", "options": ["S", "M"]}],
+         "variations": [{"id": 21, "price": "5", "regular_price": "5", "attributes": [{"name": "Size", "option": "S"}],
+                         "image": {"src": "https://x/21.jpg"}}]},
+        {"id": 3, "name": "Bag", "status": "draft", "price": "5"},
+        {"id": 4, "name": "Ids only", "status": "publish", "type": "variable", "price": "5", "variations": [41, 42]},
+    ]  # fmt: skip
+    result = feed(json.dumps(products), "woocommerce_rest")
+    assert result.column("external_id") == ["1", "21", "4"]
+    plain, small, _ = result.items
+    assert (plain["price"], plain["sale_price"], plain["availability"]) == ("10.00", "8.00", "backorder")
+    assert (plain["color"], plain["size"]) == ("Red", None)
+    assert (small["title"], small["size"], small["item_group_id"]) == ("Top", "S", "2")
+    assert small["image_url"] == "https://x/21.jpg"
+    assert result.report.context == {"status draft": 1}
+
+
+def test_store_api_is_crawled_by_its_headers(shop: Shop, tmp_path: Path) -> None:
+    pages = {"1": [_api(1), _api(2)], "2": [_api(2), _api(3)]}
+
+    @shop("/wp-json/wc/store/v1/products")
+    async def products(request: web.Request) -> web.Response:
+        body = json.dumps(pages[request.query["page"]])
+        return web.Response(text=body, content_type="application/json", headers={"X-WP-TotalPages": "2"})
+
+    location = f"{shop.url}/wp-json/wc/store/v1/products?per_page=10"
+    fetched = _fetch(location, tmp_path / "feed", pages="woocommerce", requests_per_second=50)
+    assert fetched.pages == 2
+    assert [request.query_string for request in shop.requests] == [
+        "per_page=100&page=1",
+        "per_page=100&page=2",
+    ]
+    result = read(tmp_path / "feed", store("woocommerce_store", location=location))
+    assert result.column("external_id") == ["1", "2", "3"]
+    assert result.report.context == {"repeated on a later page": 1}
+
+
+def test_a_page_that_is_no_list(shop: Shop, tmp_path: Path) -> None:
+    shop.answers("/p", (200, b'{"code": "rest_no_route"}', {}))
+    with pytest.raises(FeedError, match="page 1 is no JSON list"):
+        _fetch(f"{shop.url}/p", tmp_path / "feed", pages="woocommerce")
