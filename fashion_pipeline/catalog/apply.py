@@ -352,23 +352,3 @@ _DELETE = text(
     AND NOT EXISTS (SELECT FROM incoming i WHERE i.external_id = p.external_id)
     """
 )
-
-
-def missing_from(connection: Connection, store_id: str, files: SnapshotFiles) -> tuple[int, int]:
-    """How many products of a store are active, and how many of them a snapshot does not mention.
-
-    Returns:
-        (active, missing), in products; what the shrink guard compares.
-    """
-    connection.execute(text("CREATE TEMP TABLE mentioned (external_id text) ON COMMIT DROP"))
-    for path in (files.clean, files.rejected):
-        copy_batches(connection, "mentioned", ["external_id"], read_batches(path, ["external_id"]))
-    connection.execute(text("ANALYZE mentioned"))
-    missing = connection.scalar(
-        text(
-            "SELECT count(*) FROM products p WHERE p.store_id = :store AND p.delisted_on IS NULL "
-            "AND NOT EXISTS (SELECT FROM mentioned m WHERE m.external_id = p.external_id)"
-        ),
-        {"store": store_id},
-    )
-    return _standing(connection, store_id)[0], missing or 0

@@ -117,7 +117,7 @@ def split_urls(value: str | list[str] | None) -> list[str]:
     if text.startswith("["):
         try:
             listed = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             listed = None
         if isinstance(listed, list):
             return [part.strip() for part in listed if isinstance(part, str) and part.strip()]

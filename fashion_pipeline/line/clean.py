@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fashion_pipeline.catalog import snapshots
-from fashion_pipeline.catalog.apply import SnapshotFiles, missing_from
+from fashion_pipeline.catalog.apply import SnapshotFiles
+from fashion_pipeline.catalog.baseline import compare_with_catalogue
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.snapshots import Snapshot
 from fashion_pipeline.cleaning.cleaner import CLEANING_VERSION, Cleaner
-from fashion_pipeline.cleaning.guards import Baseline, Finding, judge
+from fashion_pipeline.cleaning.guards import Finding, judge
 from fashion_pipeline.cleaning.run import CleanReport, clean_feed
 from fashion_pipeline.errors import FeedError, PermanentError
 from fashion_pipeline.feeds.config import StoreConfig
@@ -215,8 +216,7 @@ def _judge(database: Database, data: DataLocation, store: StoreConfig, snapshot:
             # Recoveries are for people; the guards look at numbers.
             report = CleanReport(**((snapshot.account or {}) | {"recoveries": ()}))
             with local_files(data, snapshot) as files:
-                active, missing = missing_from(connection, store.id, files)
-            baseline = Baseline(active=active, missing=missing) if active else None
+                baseline = compare_with_catalogue(connection, store.id, files)
             findings = judge(report, baseline, store.thresholds, full=store.mode == "full")
         verdict = "refused" if findings else "ok"
         told = [asdict(finding) for finding in findings]

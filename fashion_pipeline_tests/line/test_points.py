@@ -298,7 +298,9 @@ def test_a_collection_that_its_alias_outlived_is_made_anew(shop: Shop) -> None:
     shop.bring(DAY, stock(shop))
     collection = shop.collection().collection
     shutil.rmtree(shop.parts / "qdrant" / "collections" / collection)
-    report = prepare_collection(shop.database, shop.index, alias=ALIAS, model_ref=shop.model, pipeline_version="test")
+    report = prepare_collection(
+        shop.database, shop.index, alias=ALIAS, model_ref=shop.model, pipeline_version="test"
+    )
     assert (report.created, report.serving.collection) == (True, collection)
     mend(shop, missing=COUNT)
 
@@ -373,8 +375,12 @@ def test_repairing_one_store_leaves_the_others_alone(shop: Shop) -> None:
 
 def test_the_collection_is_made_once_and_says_which_model_it_holds(shop: Shop) -> None:
     shutil.rmtree(shop.parts / "qdrant")
-    first = prepare_collection(shop.database, shop.index, alias=ALIAS, model_ref=shop.model, pipeline_version="test")
-    again = prepare_collection(shop.database, shop.index, alias=ALIAS, model_ref=shop.model, pipeline_version="test")
+    first = prepare_collection(
+        shop.database, shop.index, alias=ALIAS, model_ref=shop.model, pipeline_version="test"
+    )
+    again = prepare_collection(
+        shop.database, shop.index, alias=ALIAS, model_ref=shop.model, pipeline_version="test"
+    )
     assert (first.created, again.created) == (True, False)
     assert first.serving == again.serving
     assert first.serving.model_id == first.candidate_model_id == read_spec(shop.model).image_model_id
