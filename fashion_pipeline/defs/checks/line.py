@@ -87,7 +87,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
     def guards_accept_the_snapshot(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource
     ) -> dg.AssetCheckResult:
-        """The verdict of the guards on these bytes: shrink, rejected share, no row at all.
+        """The verdict of the guards on these bytes: shrink, rejected share, no row at all, prices, currency, pictures.
 
         This check shows the verdict; the refusal itself is in the code that applies. **When it fails**: look at
         the findings and at the feed. If it is wrong, materialize raw_feeds again once the store mended it. If it
