@@ -224,7 +224,9 @@ class Snapshots(RuleBasedStateMachine):
         assert through == self.model.applied_through
 
     def _edited(self, edits: list[tuple[str, str]], nameless: int, broken: int) -> Content:
-        items = dict(self.last.items) | dict(edits)
+        told = dict(self.last.items) | dict(edits)
+        # What is absent leaves no trace in the file: equal bytes are one content.
+        items = {key: state for key, state in told.items() if state != rules.ABSENT}
         self.last = Content(tuple(items.items()), nameless, broken)
         return self.last
 
