@@ -50,7 +50,7 @@ def build_definitions(environ: Mapping[str, str] | None = None) -> dg.Definition
             *index.build(partitions),
             *reports.build(),
         ],
-        asset_checks=[*checks, *report_checks.build()],
+        asset_checks=[*checks, *report_checks.build(stores)],
         jobs=[line, *others],
         schedules=schedules.build(stores, line, others),
         resources={

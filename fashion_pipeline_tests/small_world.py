@@ -7,7 +7,7 @@ import csv
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -127,14 +127,18 @@ class SmallWorld:
         day: date = FIRST,
         config: dict[str, Any] | None = None,
         assets: Sequence[str] | None = None,
+        instance: dg.DagsterInstance | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job; of the line, one partition. `assets` narrows it, as a click in the UI does."""
+        """Run a job; of the line, one partition. `assets` narrows it, as a click in the UI does.
+
+        Each run has a Dagster instance of its own, unless one is given.
+        """
         key = LinePartition(store, day).key if job == "line" else None
         ops = {"ops": {name: {"config": each} for name, each in (config or {}).items()}}
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        with dg.DagsterInstance.ephemeral() as instance:
+        with nullcontext(instance) if instance else dg.DagsterInstance.ephemeral() as used:
             return self.definitions.resolve_job_def(job).execute_in_process(
-                instance=instance,
+                instance=used,
                 partition_key=key,
                 run_config=ops | quiet,
                 raise_on_error=False,

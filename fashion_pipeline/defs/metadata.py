@@ -60,13 +60,33 @@ def table(records: Iterable[Mapping[Any, Any]]) -> dg.MetadataValue[Any]:
     )
 
 
-def picture(image: tuple[bytes, str] | None, alt: str) -> Metadata:
+def readable(name: str) -> str:
+    """The name of a figure in words."""
+    return name.rpartition("/")[2].replace("_", " ")
+
+
+def picture(image: tuple[bytes, str] | None, alt: str, *, name: str = "contact_sheet") -> Metadata:
     """A picture that the UI shows behind "Show Markdown"; nothing where there is none."""
     if image is None:
         return {}
     data, mime = image
     source = f"data:{mime};base64,{base64.b64encode(data).decode()}"
-    return {"contact_sheet": dg.MetadataValue.md(f"![{escape(alt)}]({source})")}
+    return {name: dg.MetadataValue.md(f"![{escape(alt)}]({source})")}
+
+
+def link(**addresses: str | None) -> Metadata:
+    """Where a click leads: a web address opens, a local path can be copied, other places show as text."""
+    told: Metadata = {}
+    for name, address in addresses.items():
+        if not address:
+            continue
+        if address.startswith(("http://", "https://")):
+            told[name] = dg.MetadataValue.url(address)
+        elif address.startswith(("/", "file://")):
+            told[name] = dg.MetadataValue.path(address)
+        else:
+            told[name] = dg.MetadataValue.text(address)
+    return told
 
 
 def escape(value: str) -> str:

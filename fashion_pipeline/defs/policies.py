@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import dagster as dg
 
@@ -15,6 +16,20 @@ GPU_POOL = "gpu"
 #: One step at a time writes points: the embedded engine has one exclusive lock, a server's optimizer
 #: works better behind one writer.
 INDEX_POOL = "index"
+#: Asking stores for feeds and pictures: politeness is kept per host within a run, so this only bounds the
+#: sockets and the bandwidth of the machine.
+FETCH_POOL = "fetch"
+#: What `fashion-pipeline pools` sets. A pool without a limit of its own has dagster.yaml's default, 1.
+POOL_LIMITS = {GPU_POOL: 1, INDEX_POOL: 1, FETCH_POOL: 4}
+
+#: Of two queued runs the one with the higher number starts first. A feed that just changed is what people
+#: look at; then the day's own runs; a backfill and the filling of a candidate's collection take what is left.
+PRIORITY = "dagster/priority"
+CHANGED, DUE, BACKFILL, CANDIDATE = "2", "1", "-1", "-5"
+#: A run that takes longer is stuck. The line: the largest feed that was heard of, fetched and embedded on a
+#: GPU. The reports: they read a database.
+MAX_RUNTIME = "dagster/max_runtime"
+LINE_SECONDS, REPORT_SECONDS = str(6 * 3600), str(3600)
 
 #: A shop that is down comes back within minutes or not before the next hourly tick: three tries in
 #: some four minutes, apart so that many stores on one host do not come back together.
@@ -28,6 +43,12 @@ SERVER_RETRIES = dg.RetryPolicy(
 
 #: Seconds between two lines of progress in a run's log.
 PROGRESS_SECONDS = 5.0
+
+#: The table of health is made each hour, so that one older than two says that the daemon or the database is
+#: away. It is the only policy: a store's own lateness is a column and a check of that table.
+HEALTH_FRESHNESS = dg.FreshnessPolicy.time_window(
+    warn_window=timedelta(minutes=90), fail_window=timedelta(hours=2)
+)
 
 OWNERS = ["team:catalogue"]
 

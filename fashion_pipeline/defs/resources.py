@@ -50,6 +50,11 @@ class VectorStoreResource(SettingsResource):
         """The process's vector store."""
         return parts.open_vectors(self.settings())
 
+    def dashboard(self, collection: str) -> str | None:
+        """Where the server's own dashboard shows a collection; an embedded engine has none."""
+        url = self.settings().qdrant_url
+        return f"{url.rstrip('/')}/dashboard#/collections/{collection}" if url else None
+
     def alias(self) -> str:
         """The serving alias."""
         return self.settings().alias

@@ -53,12 +53,12 @@ def contact_sheet(
         raise ValueError("a contact sheet needs at least one column and tiles of 16 pixels")
     columns = min(columns, max(len(tiles), 1))
     rows = max(1, -(-len(tiles) // columns))
-    small, large = _font(max(10, tile_size // 13)), _font(max(13, tile_size // 9))
-    line = _height(small)
+    small, large = load_font(max(10, tile_size // 13)), load_font(max(13, tile_size // 9))
+    line = line_height(small)
     captions = max((len(tile.caption) for tile in tiles), default=0)
     card = tile_size + 2 * PADDING
     card_height = card + (captions * line + PADDING if captions else 0)
-    top = MARGIN + (_height(large) + GAP if title else 0)
+    top = MARGIN + (line_height(large) + GAP if title else 0)
     page = Image.new(
         "RGB",
         (2 * MARGIN + columns * (card + GAP) - GAP, top + rows * (card_height + GAP) - GAP + MARGIN),
@@ -93,10 +93,12 @@ def _place(
         return
     draw.rectangle((left, top, left + size - 1, top + size - 1), BLANK)
     text = _fit("no picture", font, size)
-    draw.text((left + (size - font.getlength(text)) / 2, top + (size - _height(font)) / 2), text, PALE, font)
+    draw.text(
+        (left + (size - font.getlength(text)) / 2, top + (size - line_height(font)) / 2), text, PALE, font
+    )
 
 
-def _font(size: int) -> Font:
+def load_font(size: int) -> Font:
     """DejaVu Sans where the system has it, for its many scripts, else the font that Pillow brings."""
     try:
         return ImageFont.truetype("DejaVuSans.ttf", size)
@@ -104,7 +106,8 @@ def _font(size: int) -> Font:
         return ImageFont.load_default(size)
 
 
-def _height(font: Font) -> int:
+def line_height(font: Font) -> int:
+    """Pixels from one line to the next."""
     _, top, _, bottom = font.getbbox("Ågjy|")
     return int(bottom - min(top, 0)) + 4
 

@@ -12,6 +12,21 @@ from fashion_pipeline.line.points import Serving
 
 OK = "nothing"
 
+#: (name, type, meaning, nullable) of the table's columns, in their order.
+HEALTH_COLUMNS = (
+    ("store", "text", "store in feeds.yaml", False),
+    ("what_to_do", "text", "`nothing`, or what a person should do", False),
+    ("last_good_day", "date", "day of the newest applied snapshot", True),
+    ("verdict", "text", "of the guards on the last captured feed", False),
+    ("products", "integer", "active products", False),
+    ("held", "integer", "of them, seen but not clean", False),
+    ("rejected_share", "float", "rejected items of the last captured feed, 0 to 1", False),
+    ("missing_vectors", "integer", "active products without a picture or a vector", False),
+    ("index_lag", "integer", "points that are missing or should not be there", False),
+    ("late", "boolean", "no good feed within `late_after_hours` of `due_at`", False),
+    ("status", "text", "active, paused or retired in feeds.yaml", False),
+)
+
 #: Share of a store's products without a picture from which a person should look; single dead links are normal.
 FAILING_PICTURES = 0.05
 
@@ -19,11 +34,7 @@ FAILING_PICTURES = 0.05
 def health_table(
     database: Database, feeds: FeedsConfig, serving: Serving, *, now: datetime | None = None
 ) -> pd.DataFrame:
-    """The stores and how they stand: a row each, those that need a person first.
-
-    Columns: store, what_to_do, last_good_day, verdict, products, held, rejected_share, missing_vectors,
-    index_lag, late, status.
-    """
+    """The stores and how they stand: a row each (`HEALTH_COLUMNS`), those that need a person first."""
     moment = now or datetime.now(UTC)
     rows = store_health(
         database,

@@ -315,6 +315,12 @@ def test_a_store_that_needs_a_person_is_named(world: SmallWorld) -> None:
     (record,) = check.metadata["sample"].records
     assert record.data["store"] == "beta"
     assert "shrink" in record.data["what_to_do"]
+    # And each store by itself: the status of one does not hide behind that of the next.
+    stores = {name: each.passed for name, each in checks(result).items() if name.startswith("store_")}
+    assert stores == {"store_alpha": True, "store_beta": False}
+    assert checks(result)["store_beta"].description == record.data["what_to_do"]
+    (late,) = checks(result)["no_store_is_late"].metadata["sample"].records
+    assert late.data["store"] == "beta"
 
     world.feed("beta", SECOND, world.rows("beta"))
     assert world.run("line", store="beta", day=SECOND, assets=whole).success

@@ -10,11 +10,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fashion_pipeline.catalog.models import Product
+from fashion_pipeline.catalog.models import FeedSnapshot, Image, IndexEntry, Product
 from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
 from fashion_pipeline.definitions import build_definitions
+from fashion_pipeline.defs.policies import HEALTH_FRESHNESS
 from fashion_pipeline.embeddings.shards import shard_schema
 from fashion_pipeline.errors import SettingsError
+from fashion_pipeline.index.payload import payload_for
+from fashion_pipeline.line.health import HEALTH_COLUMNS
 from fashion_pipeline_tests.small_world import SmallWorld
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +25,7 @@ DAY_STORE = "day x store"
 
 #: asset: (deps, group, kinds, partitions, pool, checks that block, checks that warn)
 ASSETS: dict[str, tuple[Any, ...]] = {
-    "raw_feeds": (set(), "feeds", {"python"}, DAY_STORE, None, set(), set()),
+    "raw_feeds": (set(), "feeds", {"python"}, DAY_STORE, "fetch", set(), set()),
     "clean_products": (
         {"raw_feeds"},
         "feeds",
@@ -34,7 +37,7 @@ ASSETS: dict[str, tuple[Any, ...]] = {
     ),
     "products": ({"clean_products"}, "catalogue", {"postgres"}, DAY_STORE, None, set(), set()),
     "product_images": (
-        {"products"}, "pictures", {"python"}, DAY_STORE, None, set(), {"pictures_can_be_fetched"},
+        {"products"}, "pictures", {"python"}, DAY_STORE, "fetch", set(), {"pictures_can_be_fetched"},
     ),
     "image_embeddings": (
         {"product_images", "qdrant_collection"}, "pictures", {"pytorch", "parquet"}, DAY_STORE, "gpu", set(), set(),
@@ -46,7 +49,8 @@ ASSETS: dict[str, tuple[Any, ...]] = {
     "qdrant_collection": (set(), "index", {"qdrant"}, None, None, {"collection_can_serve"}, set()),
     "search_quality": ({"product_points"}, "reports", {"qdrant", "pytorch"}, None, "gpu", set(), set()),
     "catalog_health": (
-        {"product_points"}, "reports", {"postgres", "pandas"}, None, None, set(), {"no_store_needs_a_person"},
+        {"product_points"}, "reports", {"postgres", "pandas"}, None, None, set(),
+        {"no_store_needs_a_person", "no_store_is_late", "store_alpha", "store_beta"},
     ),
 }  # fmt: skip
 
@@ -114,6 +118,21 @@ def test_every_asset_has_an_owner(definitions: dg.Definitions) -> None:
     assert owners == {name: ["team:catalogue"] for name in ASSETS}
 
 
+def test_tags_tell_the_stage_and_what_is_written(definitions: dg.Definitions) -> None:
+    tags = {name: (spec.tags["stage"], spec.tags["writes"]) for name, spec in specs(definitions).items()}
+    order = ["qdrant_collection", *sorted(JOBS["line"], key=lambda name: tags[name]), "search_quality"]
+    assert [tags[name][0][0] for name in order] == list("01234567")
+    assert order[1:3] == ["raw_feeds", "clean_products"]
+    assert tags["products"][1] == "postgres"
+    assert tags["product_points"][1] == "qdrant"
+
+
+def test_only_the_table_of_health_has_a_freshness_policy(definitions: dg.Definitions) -> None:
+    policies = {name: spec.freshness_policy for name, spec in specs(definitions).items()}
+    assert {name for name, policy in policies.items() if policy is not None} == {"catalog_health"}
+    assert policies["catalog_health"] == HEALTH_FRESHNESS
+
+
 def test_the_docstring_is_the_description_and_says_what_to_do(definitions: dg.Definitions) -> None:
     for name, spec in specs(definitions).items():
         description = spec.description or ""
@@ -161,6 +180,11 @@ def test_the_line_shares_one_partitions_definition_and_its_checks_too(definition
         ("clean_products", CLEAN_SCHEMA.names),
         ("image_embeddings", shard_schema().names),
         ("products", [column.name for column in Product.__table__.columns]),
+        ("raw_feeds", [column.name for column in FeedSnapshot.__table__.columns]),
+        ("product_images", [column.name for column in Image.__table__.columns]),
+        ("qdrant_collection", [column.name for column in IndexEntry.__table__.columns]),
+        ("product_points", list(payload_for({"id": "", "store_id": ""}))),
+        ("catalog_health", [name for name, *_ in HEALTH_COLUMNS]),
     ],
 )
 def test_columns_show_before_the_first_run(

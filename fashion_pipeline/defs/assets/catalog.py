@@ -3,6 +3,7 @@
 import dagster as dg
 
 from fashion_pipeline.catalog.models import Product, describe_columns
+from fashion_pipeline.defs import history
 from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.partitions import partition_of
 from fashion_pipeline.defs.policies import OWNERS, SERVER_RETRIES, one_line_failures
@@ -18,6 +19,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         deps=["clean_products"],
         group_name="catalogue",
         kinds={"postgres"},
+        tags={"stage": "3-apply", "writes": "postgres"},
         owners=OWNERS,
         retry_policy=SERVER_RETRIES,
         metadata=md.column_schema(md.model_columns(describe_columns(Product))),
@@ -42,7 +44,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             report = apply_products(
                 database.open(), storage.open(), feeds.open().store(where.store), where.day
             )
-        return dg.MaterializeResult(
+        result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(
                 outcome=report.outcome, store=where.store, catalogue_as_of=report.catalogue_as_of
             )
@@ -64,6 +66,12 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             | {"delisting_blocked": dg.MetadataValue.bool(report.delisting_blocked)}
             | md.seconds(**report.stage_seconds)
             | {"dagster/row_count": dg.MetadataValue.int(report.active)},
+        )
+        return history.compared(
+            context,
+            result,
+            figures=("active", "new", "changed", "price_changed", "returned", "held", "delisted"),
+            trend="active",
         )
 
     return [products]

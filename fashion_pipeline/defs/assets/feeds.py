@@ -5,10 +5,13 @@ from datetime import datetime
 import dagster as dg
 from pydantic import Field
 
+from fashion_pipeline.catalog.models import FeedSnapshot, describe_columns
 from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
+from fashion_pipeline.defs import history
 from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.partitions import partition_of
 from fashion_pipeline.defs.policies import (
+    FETCH_POOL,
     NETWORK_RETRIES,
     OWNERS,
     SERVER_RETRIES,
@@ -51,8 +54,11 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         partitions_def=partitions,
         group_name="feeds",
         kinds={"python"},
+        tags={"stage": "1-capture", "writes": "files"},
         owners=OWNERS,
         retry_policy=NETWORK_RETRIES,
+        pool=FETCH_POOL,
+        metadata=md.column_schema(md.model_columns(describe_columns(FeedSnapshot))),
     )
     def raw_feeds(
         context: dg.AssetExecutionContext,
@@ -84,25 +90,26 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 launched_at=_launched_at(context),
             )
         snapshot = report.snapshot
-        return dg.MaterializeResult(
+        result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(action=report.action, store=where.store, day=where.day)
             | md.counts(bytes=snapshot.size_bytes)
+            | md.link(feed=report.location, file=storage.open().describe(snapshot.file_key))
             | md.texts(
                 sha256=snapshot.sha256,
-                location=report.location,
-                file=storage.open().describe(snapshot.file_key),
                 captured_at=snapshot.captured_at.isoformat(timespec="seconds"),
                 etag=snapshot.etag,
             )
             | md.seconds(total=report.seconds),
             data_version=dg.DataVersion(snapshot.sha256),
         )
+        return history.compared(context, result, figures=("bytes", "seconds_total"), trend="bytes")
 
     @dg.asset(
         partitions_def=partitions,
         deps=[raw_feeds],
         group_name="feeds",
         kinds={"python", "parquet"},
+        tags={"stage": "2-clean", "writes": "files"},
         owners=OWNERS,
         retry_policy=SERVER_RETRIES,
         metadata=md.column_schema(md.arrow_columns(CLEAN_SCHEMA)),
@@ -136,10 +143,12 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         account, snapshot = report.account, report.snapshot
         numbers = ("records", "items", "clean", "rejected", "duplicates", "deletions", "broken")
         files = storage.open()
-        return dg.MaterializeResult(
+        share = 100 * md.size(account["rejected"]) / max(1, md.size(account["items"]))
+        result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(action=report.action, verdict=report.verdict, store=where.store, day=where.day)
             | md.counts(**{name: md.size(account[name]) for name in numbers})
             | {
+                "rejected_percent": dg.MetadataValue.float(round(share, 3)),
                 "rejected_reasons": dg.MetadataValue.md(md.tally("reason", account["reasons"])),
                 "fill_rates": md.table(
                     {"column": name, "percent": round(100 * account["fill"][name], 1)}
@@ -150,13 +159,23 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 "recovered": dg.MetadataValue.json(account["recoveries"]),
                 "findings": dg.MetadataValue.json(list(report.findings)),
             }
-            | md.texts(
+            | md.link(
                 clean_file=files.describe(snapshot.clean_key or ""),
                 rejected_file=files.describe(snapshot.rejected_key or ""),
+                feed=snapshot.source,
+            )
+            | md.texts(
+                show_rejected=f"fashion-pipeline rejected --store {where.store} --day {where.day}",
                 sha256=snapshot.sha256,
             )
             | md.seconds(total=report.seconds)
             | {"dagster/partition_row_count": dg.MetadataValue.int(account["clean"])},
+        )
+        return history.compared(
+            context,
+            result,
+            figures=("records", "items", "clean", "rejected", "rejected_percent", "duplicates", "deletions"),
+            trend="rejected_percent",
         )
 
     return [raw_feeds, clean_products]

@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from fashion_pipeline.catalog.models import IndexEntry, Product, describe_columns
+from fashion_pipeline.defs import history
 from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.partitions import partition_of
 from fashion_pipeline.defs.policies import INDEX_POOL, OWNERS, SERVER_RETRIES, one_line_failures, progress_to
@@ -11,6 +13,7 @@ from fashion_pipeline.defs.resources import (
     StorageResource,
     VectorStoreResource,
 )
+from fashion_pipeline.index.payload import payload_for
 from fashion_pipeline.line.points import prepare_collection, serving_collection, write_points
 from fashion_pipeline.version import pipeline_version
 
@@ -18,9 +21,19 @@ from fashion_pipeline.version import pipeline_version
 def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
     """The collection, and the points on the line's partitions."""
 
-    @dg.asset(group_name="index", kinds={"qdrant"}, owners=OWNERS, retry_policy=SERVER_RETRIES)
+    @dg.asset(
+        group_name="index",
+        kinds={"qdrant"},
+        tags={"stage": "0-collection", "writes": "qdrant"},
+        owners=OWNERS,
+        retry_policy=SERVER_RETRIES,
+        metadata=md.column_schema(md.model_columns(describe_columns(IndexEntry))),
+    )
     def qdrant_collection(
-        database: DatabaseResource, vectors: VectorStoreResource, encoder: EncoderResource
+        context: dg.AssetExecutionContext,
+        database: DatabaseResource,
+        vectors: VectorStoreResource,
+        encoder: EncoderResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """The collection behind the serving alias: 768 dimensions, cosine, payload on disk.
 
@@ -39,7 +52,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 pipeline_version=pipeline_version(),
             )
         info = report.info
-        return dg.MaterializeResult(
+        result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(
                 alias=report.alias, serving_collection=info.name, serving_model=report.serving.model_id
             )
@@ -52,16 +65,20 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 "on_disk_payload": dg.MetadataValue.text(_asserted(info.on_disk_payload)),
                 "payload_indexes": dg.MetadataValue.json(dict(info.payload_indexes)),
             }
+            | md.link(dashboard=vectors.dashboard(info.name))
         )
+        return history.compared(context, result, figures=("points",), trend="points")
 
     @dg.asset(
         partitions_def=partitions,
         deps=["image_embeddings", "qdrant_collection"],
         group_name="index",
         kinds={"qdrant"},
+        tags={"stage": "6-index", "writes": "qdrant"},
         owners=OWNERS,
         retry_policy=SERVER_RETRIES,
         pool=INDEX_POOL,
+        metadata=md.column_schema(md.model_columns(_payload_columns())),
     )
     def product_points(
         context: dg.AssetExecutionContext,
@@ -88,8 +105,10 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 serving=serving_collection(store, vectors.alias()),
                 progress=progress_to(context.log, f"store {where.store}: points written"),
             )
-        return dg.MaterializeResult(
+        result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(store=where.store, collection=report.collection, model=report.model_id)
+            | {"collection_asset": dg.MetadataValue.asset(dg.AssetKey("qdrant_collection"))}
+            | md.link(dashboard=vectors.dashboard(report.collection))
             | md.counts(
                 inserted=report.inserted,
                 vectors_updated=report.vectors_updated,
@@ -103,8 +122,38 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             | md.seconds(total=report.seconds)
             | {"dagster/row_count": dg.MetadataValue.int(report.counts.indexed)}
         )
+        return history.compared(
+            context,
+            result,
+            figures=(
+                "indexed",
+                "inserted",
+                "vectors_updated",
+                "payloads_updated",
+                "deleted",
+                "without_vector",
+            ),
+            trend="indexed",
+        )
 
     return [qdrant_collection, product_points]
+
+
+def _payload_columns() -> list[tuple[str, str, str, bool]]:
+    """Name, type, meaning and nullability of each field that `payload_for` writes."""
+    written = payload_for({"id": "", "store_id": ""})
+    types = {"price": "float", "sale_price": "float", "category_levels": "keyword[]"}
+    meant = {name: comment for name, _, comment, _ in describe_columns(Product)}
+    meant |= {
+        "category": meant["product_type"],
+        "category_levels": "the category path and each of its levels",
+        "image_sha256": "picture whose vector the point has",
+        "payload_hash": "tells whether two payloads are the same",
+    }
+    return [
+        (name, types.get(name, "keyword"), meant.get(name, ""), name not in ("store_id", "external_id"))
+        for name in written
+    ]
 
 
 def _asserted(value: bool | None) -> str:

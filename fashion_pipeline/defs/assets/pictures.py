@@ -2,9 +2,12 @@
 
 import dagster as dg
 
+from fashion_pipeline.catalog.models import Image, describe_columns
+from fashion_pipeline.defs import history
 from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.partitions import partition_of
 from fashion_pipeline.defs.policies import (
+    FETCH_POOL,
     GPU_POOL,
     NETWORK_RETRIES,
     OWNERS,
@@ -33,8 +36,11 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         deps=["products"],
         group_name="pictures",
         kinds={"python"},
+        tags={"stage": "4-pictures", "writes": "files"},
         owners=OWNERS,
         retry_policy=NETWORK_RETRIES,
+        pool=FETCH_POOL,
+        metadata=md.column_schema(md.model_columns(describe_columns(Image))),
     )
     def product_images(
         context: dg.AssetExecutionContext,
@@ -64,7 +70,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             )
             sheet = picture_sheet(database.open(), pictures, where.store, report.new_pictures)
         fetched = report.fetch
-        return dg.MaterializeResult(
+        result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(store=where.store)
             | md.counts(
                 due=report.due,
@@ -80,12 +86,19 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             | md.picture(sheet, "new pictures")
             | md.seconds(total=report.seconds),
         )
+        return history.compared(
+            context,
+            result,
+            figures=("due", "fetched", "new_pictures", "not_modified", "failed", "known"),
+            trend="known",
+        )
 
     @dg.asset(
         partitions_def=partitions,
         deps=["product_images", "qdrant_collection"],
         group_name="pictures",
         kinds={"pytorch", "parquet"},
+        tags={"stage": "5-embed", "writes": "files"},
         owners=OWNERS,
         retry_policy=SERVER_RETRIES,
         pool=GPU_POOL,
@@ -140,6 +153,14 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 )
                 | md.seconds(**pipeline.stage_seconds)
             )
-        return dg.MaterializeResult(metadata=metadata | md.seconds(total=report.seconds))
+        result: dg.MaterializeResult[None] = dg.MaterializeResult(
+            metadata=metadata | md.seconds(total=report.seconds)
+        )
+        return history.compared(
+            context,
+            result,
+            figures=("due", "embedded", "reused", "failed", "images_per_second"),
+            trend="images_per_second",
+        )
 
     return [product_images, image_embeddings]

@@ -2,8 +2,15 @@
 
 import dagster as dg
 
+from fashion_pipeline.defs import history
 from fashion_pipeline.defs import metadata as md
-from fashion_pipeline.defs.policies import GPU_POOL, OWNERS, SERVER_RETRIES, one_line_failures
+from fashion_pipeline.defs.policies import (
+    GPU_POOL,
+    HEALTH_FRESHNESS,
+    OWNERS,
+    SERVER_RETRIES,
+    one_line_failures,
+)
 from fashion_pipeline.defs.resources import (
     DatabaseResource,
     EncoderResource,
@@ -11,7 +18,7 @@ from fashion_pipeline.defs.resources import (
     StorageResource,
     VectorStoreResource,
 )
-from fashion_pipeline.line.health import OK, health_table
+from fashion_pipeline.line.health import HEALTH_COLUMNS, OK, health_table
 from fashion_pipeline.line.points import serving_collection
 from fashion_pipeline.line.quality import measure_search
 
@@ -23,11 +30,13 @@ def build() -> list[dg.AssetsDefinition]:
         deps=["product_points"],
         group_name="reports",
         kinds={"qdrant", "pytorch"},
+        tags={"stage": "7-report", "writes": "nothing"},
         owners=OWNERS,
         retry_policy=SERVER_RETRIES,
         pool=GPU_POOL,
     )
     def search_quality(
+        context: dg.AssetExecutionContext,
         database: DatabaseResource,
         storage: StorageResource,
         vectors: VectorStoreResource,
@@ -51,7 +60,7 @@ def build() -> list[dg.AssetsDefinition]:
                 candidate_ref=encoder.candidate(),
                 load=encoder.load,
             )
-        return dg.MaterializeResult(
+        result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(model=report.model_id)
             | md.counts(queries=report.queries)
             | {
@@ -64,16 +73,28 @@ def build() -> list[dg.AssetsDefinition]:
             | md.picture(report.sheet, "queries and their first results")
             | md.seconds(total=report.seconds)
         )
+        return history.compared(
+            context,
+            result,
+            figures=("recall_at_1", "recall_at_10", "mean_reciprocal_rank", "latency_p95_ms", "queries"),
+            trend="recall_at_10",
+        )
 
     @dg.asset(
         deps=["product_points"],
         group_name="reports",
         kinds={"postgres", "pandas"},
+        tags={"stage": "7-report", "writes": "nothing"},
         owners=OWNERS,
         retry_policy=SERVER_RETRIES,
+        metadata=md.column_schema(md.model_columns(HEALTH_COLUMNS)),
+        freshness_policy=HEALTH_FRESHNESS,
     )
     def catalog_health(
-        database: DatabaseResource, feeds: FeedsResource, vectors: VectorStoreResource
+        context: dg.AssetExecutionContext,
+        database: DatabaseResource,
+        feeds: FeedsResource,
+        vectors: VectorStoreResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """One row per store: last good day, verdict, products, held, rejected share, missing vectors, index lag.
 
@@ -85,13 +106,20 @@ def build() -> list[dg.AssetsDefinition]:
                 database.open(), feeds.open(), serving_collection(vectors.open(), vectors.alias())
             )
         waiting = int((table["what_to_do"] != OK).sum())
-        return dg.MaterializeResult(
+        result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata={
                 "stores": md.table(table.to_dict("records")),
                 "stores_that_need_a_person": dg.MetadataValue.int(waiting),
                 "products": dg.MetadataValue.int(int(table["products"].sum())),
                 "index_lag": dg.MetadataValue.int(int(table["index_lag"].sum())),
+                "late": dg.MetadataValue.int(int(table["late"].sum())),
             }
+        )
+        return history.compared(
+            context,
+            result,
+            figures=("stores_that_need_a_person", "late", "products", "index_lag"),
+            trend="products",
         )
 
     return [search_quality, catalog_health]

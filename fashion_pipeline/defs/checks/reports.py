@@ -1,15 +1,36 @@
-"""Checks on what is not partitioned."""
+"""Checks on what is not partitioned: the collection, and each store's status."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import Any
 
 import dagster as dg
 
 from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.resources import DatabaseResource, FeedsResource, VectorStoreResource
+from fashion_pipeline.feeds.config import FeedsConfig
 from fashion_pipeline.line.health import OK, health_table
 from fashion_pipeline.line.points import serving_collection
 
 
-def build() -> list[dg.AssetChecksDefinition]:
-    """The checks on collection and health."""
+def check_names(feeds: FeedsConfig) -> dict[str, str]:
+    """The name of the check of each store that is not retired."""
+    plain = {store.id: store.id.replace("-", "_") for store in feeds.stores}
+    taken = Counter(plain.values())
+    return {
+        store.id: "store_"
+        + plain[store.id]
+        # The name of a check has no hyphen, and `a-b` is another store than `a_b`.
+        + (f"_{sha256(store.id.encode()).hexdigest()[:6]}" if taken[plain[store.id]] > 1 else "")
+        for store in feeds.stores
+        if store.status != "retired"
+    }
+
+
+def build(stores: FeedsConfig) -> list[dg.AssetChecksDefinition]:
+    """The checks on the collection and on the health of each store that is not retired."""
+    names = check_names(stores)
 
     @dg.asset_check(asset="qdrant_collection", blocking=True)
     def collection_can_serve(vectors: VectorStoreResource) -> dg.AssetCheckResult:
@@ -26,25 +47,72 @@ def build() -> list[dg.AssetChecksDefinition]:
             | md.counts(dimension=info.dimension, points=info.points),
         )
 
-    @dg.asset_check(asset="catalog_health")
-    def no_store_needs_a_person(
+    @dg.multi_asset_check(
+        name="store_health",
+        specs=[
+            dg.AssetCheckSpec(
+                name="no_store_needs_a_person",
+                asset="catalog_health",
+                description="No active store is late, refused or behind its index.\n\n"
+                "**When it warns**: read `what_to_do` of the stores in the sample.",
+            ),
+            dg.AssetCheckSpec(
+                name="no_store_is_late",
+                asset="catalog_health",
+                description="Every active store has a good feed of the day that was due.\n\n"
+                "**When it warns**: open raw_feeds at the store's partition of that day; its last run says what "
+                "the server answered. Materialize it again once that is mended.",
+            ),
+            *(
+                dg.AssetCheckSpec(
+                    name=name,
+                    asset="catalog_health",
+                    description=f"Store {store} needs nobody.\n\n**When it warns**: its result says what to do.",
+                )
+                for store, name in names.items()
+            ),
+        ],
+    )
+    def store_health(
         database: DatabaseResource, feeds: FeedsResource, vectors: VectorStoreResource
-    ) -> dg.AssetCheckResult:
-        """No active store is late, refused or behind its index.
-
-        **When it warns**: read `what_to_do` of the stores in the sample.
-        """
+    ) -> Iterator[dg.AssetCheckResult]:
         table = health_table(
             database.open(), feeds.open(), serving_collection(vectors.open(), vectors.alias())
         )
-        waiting = table[table["what_to_do"] != OK]
-        return dg.AssetCheckResult(
-            passed=waiting.empty,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                "stores": dg.MetadataValue.int(len(waiting)),
-                "sample": md.table(waiting[["store", "what_to_do"]].head(10).to_dict("records")),
-            },
-        )
+        records = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+        waiting = [row for row in records if row["what_to_do"] != OK]
+        yield _count("no_store_needs_a_person", waiting, ("store", "what_to_do"))
+        late = [row for row in records if row["late"]]
+        yield _count("no_store_is_late", late, ("store", "last_good_day", "what_to_do"))
+        by_store = {row["store"]: row for row in records}
+        for store, name in names.items():
+            yield _store(store, name, by_store.get(store))
 
-    return [collection_can_serve, no_store_needs_a_person]
+    return [collection_can_serve, store_health]
+
+
+def _store(store: str, name: str, row: dict[str, Any] | None) -> dg.AssetCheckResult:
+    if row is None:
+        gone = f"store {store} left feeds.yaml: reload the code location, and retire stores by `status`"
+        return dg.AssetCheckResult(
+            check_name=name, passed=False, severity=dg.AssetCheckSeverity.WARN, description=gone
+        )
+    numbers = ("products", "held", "missing_vectors", "index_lag")
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=row["what_to_do"] == OK,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=str(row["what_to_do"]),
+        metadata=md.texts(last_good_day=row["last_good_day"], verdict=row["verdict"], late=row["late"])
+        | md.counts(**{number: row[number] for number in numbers}),
+    )
+
+
+def _count(name: str, rows: Sequence[dict[Any, Any]], columns: Sequence[str]) -> dg.AssetCheckResult:
+    sample = [{column: row[column] for column in columns} for row in rows[:10]]
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not rows,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"stores": dg.MetadataValue.int(len(rows)), "sample": md.table(sample)},
+    )
