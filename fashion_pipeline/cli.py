@@ -162,6 +162,18 @@ def check_feed(
     raise typer.Exit(run_feeds_check(load_settings(), request))
 
 
+@feeds.command("skip")
+def skip_feed(
+    store: Annotated[str, typer.Option(help="store in feeds.yaml")],
+    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="day that stays unreadable")],
+    reason: Annotated[str, typer.Option(help="why; it is kept with the snapshot")],
+) -> None:
+    """Give up a captured day that cannot be applied, so that later deltas need not wait for it."""
+    from fashion_pipeline.commands.feeds_skip import run_feeds_skip
+
+    raise typer.Exit(run_feeds_skip(load_settings(), store, day.date(), reason))
+
+
 model = typer.Typer(help="The embedding model.", no_args_is_help=True)
 app.add_typer(model, name="model")
 

@@ -15,7 +15,6 @@ import pytest
 
 from fashion_pipeline.catalog.apply import ApplyReport
 from fashion_pipeline.catalog.engine import Database
-from fashion_pipeline.catalog.rejected import rejected_items
 from fashion_pipeline.embeddings.decode import decode_image
 from fashion_pipeline.embeddings.encoder import load_encoder
 from fashion_pipeline.embeddings.report import PipelineOptions
@@ -306,7 +305,7 @@ def test_livostyle_with_its_photos_to_a_search(
     cleaned, applied = shop.take(feed)
     assert counted(cleaned) == (2769, 2769, 2766, 3, 0)
     assert applied.new == 2766
-    rejected = {each.external_id: each for each in rejected_items(database, "shop", DAY)}
+    rejected = {each.external_id: each for each in shop.rejected(DAY)}
     assert {key: sorted(each.reasons) for key, each in rejected.items()} == {
         "broken-1": ["price_missing"],
         "broken-2": ["title_missing"],

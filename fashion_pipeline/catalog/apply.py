@@ -17,7 +17,7 @@ from fashion_pipeline.catalog import snapshots
 from fashion_pipeline.catalog.models import Store
 from fashion_pipeline.catalog.snapshots import Snapshot, StoreState
 from fashion_pipeline.catalog.staging import copy_batches, read_batches
-from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA, CONTENT_FIELDS
+from fashion_pipeline.cleaning.schema import CONTENT_FIELDS
 from fashion_pipeline.errors import VerdictError
 
 #: Columns that a clean row brings; `image_url` and the lists may change without a change of content.
@@ -95,7 +95,9 @@ def refuse_unless_applicable(connection: Connection, snapshot: Snapshot, *, mode
         if waiting:
             days = ", ".join(map(str, waiting))
             raise VerdictError(
-                f"{place}: a delta applies in order, and these days are not applied: {days}; run them first"
+                f"{place}: a delta applies in order, and these days are not applied: {days}; run them first. One "
+                f"that stays unreadable is given up by `fashion-pipeline feeds skip --store {snapshot.store_id} "
+                "--day DAY --reason ...`: what it alone told is then missing until the next full feed"
             )
 
 
@@ -287,7 +289,6 @@ class _Clock:
 
 
 _ASSIGNED = [name for name in CONTENT_COLUMNS if name != "external_id"]
-assert {"content_hash", "image_key"} <= set(CLEAN_SCHEMA.names)
 
 _COMPARE = text(
     """

@@ -158,7 +158,10 @@ class FeedSnapshot(Base):
 
     store_id: Mapped[str] = mapped_column(String(63), comment="store in feeds.yaml")
     day: Mapped[date] = mapped_column(comment="day whose feed this is")
-    sha256: Mapped[str] = mapped_column(String(64), comment="hash of the exact bytes")
+    sha256: Mapped[str] = mapped_column(
+        String(64), comment="file_sha256, or a hash of it and those of the supplements"
+    )
+    file_sha256: Mapped[str] = mapped_column(String(64), comment="hash of the feed's exact bytes")
     size_bytes: Mapped[int] = mapped_column(BigInteger, comment="size of the exact bytes")
     file_key: Mapped[str] = mapped_column(comment="where the bytes lie in the data location")
     source: Mapped[str] = mapped_column(comment="where they came from, without secrets")
@@ -167,6 +170,9 @@ class FeedSnapshot(Base):
     last_modified: Mapped[str | None] = mapped_column(comment="validator for the next conditional request")
     content_type: Mapped[str | None] = mapped_column(comment="as the server declared it")
     charset: Mapped[str | None] = mapped_column(comment="as the server declared it")
+    supplements: Mapped[list[dict[str, Any]] | None] = mapped_column(
+        JSONB, comment="files captured with the feed: source, hash, place, validators of each"
+    )
     cleaning: Mapped[str | None] = mapped_column(comment="digest of the mapping and rules it was cleaned by")
     clean_key: Mapped[str | None] = mapped_column(comment="clean rows in the data location")
     rejected_key: Mapped[str | None] = mapped_column(comment="rejected items in the data location")
@@ -181,15 +187,19 @@ class FeedSnapshot(Base):
     failure: Mapped[str | None] = mapped_column(comment="why the bytes could not be read, one line")
     accepted_reason: Mapped[str | None] = mapped_column(comment="why a person accepted these bytes")
     accepted_guards: Mapped[list[str] | None] = mapped_column(comment="guards that the person overruled")
-    outcome: Mapped[str | None] = mapped_column(String(16), comment="applied or superseded; null before")
+    outcome: Mapped[str | None] = mapped_column(
+        String(16), comment="applied, superseded or skipped; null before"
+    )
     applied_at: Mapped[datetime | None] = mapped_column(comment="when the outcome was decided")
+    skipped_reason: Mapped[str | None] = mapped_column(comment="why a person gave the snapshot up")
 
     __table_args__ = (
         UniqueConstraint("store_id", "day", "sha256"),
         CheckConstraint("verdict IN ('ok', 'refused', 'accepted')", name="verdict"),
-        CheckConstraint("outcome IN ('applied', 'superseded')", name="outcome"),
+        CheckConstraint("outcome IN ('applied', 'superseded', 'skipped')", name="outcome"),
         # Known bytes are looked up by hash, whatever the day.
         Index("ix_feed_snapshots_store_id_sha256", "store_id", "sha256"),
+        Index("ix_feed_snapshots_store_id_file_sha256", "store_id", "file_sha256"),
     )
 
 

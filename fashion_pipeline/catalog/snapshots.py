@@ -1,7 +1,8 @@
 """The ledger of feed snapshots: what was captured, what it held, whether it may be applied."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Self
 from uuid import UUID
@@ -16,6 +17,31 @@ _columns = FeedSnapshot.__table__.c
 
 
 @dataclass(frozen=True)
+class StoredFile:
+    """A captured file: where it came from, its bytes by hash, where they lie, what serves the next request."""
+
+    source: str
+    sha256: str
+    size_bytes: int
+    file_key: str
+    etag: str | None = None
+    last_modified: str | None = None
+    content_type: str | None = None
+    charset: str | None = None
+
+
+def snapshot_sha256(files: Sequence[StoredFile]) -> str:
+    """What identifies a snapshot of a feed and its supplements, in this order.
+
+    It is the hash of the feed's bytes where there is no supplement. Everything that is said of "these very
+    bytes" (known bytes, a person's acceptance, what was applied) hangs on it, so supplements are part of it.
+    """
+    if len(files) == 1:
+        return files[0].sha256
+    return hashlib.sha256("\n".join(file.sha256 for file in files).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One row of `feed_snapshots`."""
 
@@ -23,6 +49,7 @@ class Snapshot:
     store_id: str
     day: date
     sha256: str
+    file_sha256: str
     size_bytes: int
     file_key: str
     source: str
@@ -31,6 +58,7 @@ class Snapshot:
     last_modified: str | None
     content_type: str | None
     charset: str | None
+    supplements: list[dict[str, Any]] | None
     cleaning: str | None
     clean_key: str | None
     rejected_key: str | None
@@ -43,11 +71,31 @@ class Snapshot:
     accepted_guards: list[str] | None
     outcome: str | None
     applied_at: datetime | None
+    skipped_reason: str | None
 
     @classmethod
     def of(cls, row: Any) -> Self:
         """Make one from a row that has these columns."""
         return cls(**{name: row._mapping[name] for name in cls.__dataclass_fields__})
+
+    @property
+    def feed_file(self) -> StoredFile:
+        """The feed itself."""
+        return StoredFile(
+            self.source,
+            self.file_sha256,
+            self.size_bytes,
+            self.file_key,
+            self.etag,
+            self.last_modified,
+            self.content_type,
+            self.charset,
+        )
+
+    @property
+    def supplement_files(self) -> tuple[StoredFile, ...]:
+        """The supplements that were captured with it."""
+        return tuple(StoredFile(**each) for each in self.supplements or ())
 
 
 def snapshots_of_day(connection: Connection, store_id: str, day: date) -> list[Snapshot]:
@@ -98,10 +146,20 @@ def latest_snapshot(connection: Connection, store_id: str) -> Snapshot | None:
 
 
 def known_file(connection: Connection, store_id: str, sha256: str) -> str | None:
-    """Where equal bytes of the store already lie."""
-    return connection.scalar(
-        select(_columns.file_key).where(_columns.store_id == store_id, _columns.sha256 == sha256).limit(1)
+    """Where equal bytes of the store already lie, of a feed or of a supplement."""
+    of_feed = connection.scalar(
+        select(_columns.file_key)
+        .where(_columns.store_id == store_id, _columns.file_sha256 == sha256)
+        .limit(1)
     )
+    if of_feed is not None:
+        return of_feed
+    rows = connection.scalars(
+        select(_columns.supplements)
+        .where(_columns.store_id == store_id, _columns.supplements.contains([{"sha256": sha256}]))
+        .limit(1)
+    )
+    return next((str(each["file_key"]) for row in rows for each in row if each["sha256"] == sha256), None)
 
 
 def later_day_captured(connection: Connection, store_id: str, day: date) -> date | None:
@@ -111,14 +169,37 @@ def later_day_captured(connection: Connection, store_id: str, day: date) -> date
     )
 
 
-def record_capture(connection: Connection, values: dict[str, Any]) -> Snapshot:
-    """Write a capture: a new snapshot, or new validators and time on the one with these bytes."""
+def record_capture(
+    connection: Connection, store_id: str, day: date, files: Sequence[StoredFile], captured_at: datetime
+) -> Snapshot:
+    """Write a capture: a new snapshot, or new validators and time on the one with these bytes.
+
+    Args:
+        files: the feed, then its supplements.
+    """
+    feed, *supplements = files
+    values = asdict(feed) | {
+        "store_id": store_id,
+        "day": day,
+        "sha256": snapshot_sha256(files),
+        "file_sha256": feed.sha256,
+        "captured_at": captured_at,
+        "supplements": [asdict(each) for each in supplements] or None,
+    }
     new = insert(FeedSnapshot).values(**values)
     statement = new.on_conflict_do_update(
         index_elements=["store_id", "day", "sha256"],
         set_={
             name: new.excluded[name]
-            for name in ("captured_at", "etag", "last_modified", "content_type", "charset", "source")
+            for name in (
+                "captured_at",
+                "etag",
+                "last_modified",
+                "content_type",
+                "charset",
+                "source",
+                "supplements",
+            )
         }
         | {"updated_at": func.now()},
     ).returning(FeedSnapshot.__table__)
@@ -191,8 +272,32 @@ def accept(
     return Snapshot(**{**snapshot.__dict__, **values})
 
 
+def skip_day(connection: Connection, store_id: str, day: date, reason: str) -> int:
+    """Give up a day that was captured and never applied, so that later deltas need not wait for it.
+
+    Returns how many snapshots of the day were given up. Running the day still applies it, where no later day
+    was applied before.
+
+    Raises:
+        VerdictError: nothing was captured on that day, it is settled already, or there is no reason.
+    """
+    place = f"store {store_id}, {day}"
+    if not reason.strip():
+        raise VerdictError(f"{place}: say why the day is given up: it is kept with the snapshot")
+    of_day = snapshots_of_day(connection, store_id, day)
+    if not of_day:
+        raise VerdictError(f"{place}: no feed was captured on that day, so no later day waits for it")
+    settled = next((each.outcome for each in of_day if each.outcome is not None), None)
+    if settled is not None:
+        raise VerdictError(f"{place}: the day is {settled} already, so no later day waits for it")
+    for snapshot in of_day:
+        values = {"outcome": "skipped", "applied_at": func.now(), "skipped_reason": reason}
+        record(connection, snapshot.id, values)
+    return len(of_day)
+
+
 def unapplied_before(connection: Connection, store_id: str, day: date) -> list[date]:
-    """Earlier captured days that were neither applied nor superseded."""
+    """Earlier captured days that were neither applied nor superseded nor skipped."""
     settled = (
         select(_columns.day)
         .where(_columns.store_id == store_id, _columns.day < day, _columns.outcome.is_not(None))

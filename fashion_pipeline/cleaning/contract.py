@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fashion_pipeline.cleaning.content import hash_clean_rows
@@ -23,6 +24,7 @@ _BATCH_ROWS = 8_192
 #: Examples that a violation names.
 _EXAMPLES = 3
 _HASH = re.compile(r"[0-9a-f]{32}")
+_COUNTED = ("records", "yielding", "broken", "items", "clean", "rejected", "duplicates", "deletions")
 
 
 @dataclass
@@ -53,6 +55,59 @@ def check_clean_file(path: Path, expected_rows: int) -> list[str]:
             return wrong + _row_violations(file)
         except (OSError, pa.ArrowException) as error:
             return [*wrong, f"the rows cannot be read: {error}"]
+
+
+def recount(clean: Path, rejected: Path, deletions: Path | None) -> dict[str, int]:
+    """What the files on disk hold, against which an account can be held.
+
+    `refused` counts rejected items and broken records together; `records` the distinct source records that
+    a row of any file names.
+    """
+    counts, records = {}, []
+    for name, path in (("clean", clean), ("refused", rejected), ("deletions", deletions)):
+        table = None if path is None else pq.read_table(path, columns=["record"])
+        counts[name] = 0 if table is None else table.num_rows
+        if table is not None:
+            records.append(table.column("record"))
+    counts["records"] = len(pc.unique(pa.chunked_array([each for part in records for each in part.chunks])))
+    return counts
+
+
+def account_problems(account: dict[str, Any], found: dict[str, int], refused_rows: int) -> list[str]:
+    """Where an account, its files and the table of rejected items do not say the same.
+
+    Args:
+        found: see `recount`.
+        refused_rows: rows of the table of rejected items for this snapshot.
+    """
+    number = {name: int(account[name]) for name in _COUNTED}
+    refused = number["rejected"] + number["broken"]
+    settled = found["clean"] + found["refused"] - number["broken"] + found["deletions"] + number["duplicates"]
+    named = number["yielding"] + number["broken"]
+    claims = (
+        (
+            "records",
+            number["records"],
+            named + sum(account["context"].values()),
+            "yielding, context or broken",
+        ),
+        ("items", number["items"], settled, "in the files or counted as duplicates"),
+        ("clean items", number["clean"], found["clean"], "in the clean file"),
+        ("rejected or broken", refused, found["refused"], "in the rejected file"),
+        ("rejected or broken", refused, refused_rows, "in the table of rejected items"),
+        ("deletions", number["deletions"], found["deletions"], "in the file of deletions"),
+    )
+    problems = [
+        f"{told:,} {what} in the account, {counted:,} {where}"
+        for what, told, counted, where in claims
+        if told != counted
+    ]
+    # A record whose items are all duplicates is in no file.
+    if not named - number["duplicates"] <= found["records"] <= named:
+        problems.append(
+            f"{found['records']:,} source records in the files, of {named:,} that yield items or are broken"
+        )
+    return problems
 
 
 def _schema_violations(found: pa.Schema) -> Iterator[str]:

@@ -115,6 +115,7 @@ def judge(
     and what it does not name is not missing.
     """
     findings = [*_empty(report, full), *_rejected(report, thresholds)]
+    findings.extend(_supplements(report, thresholds, full))
     if baseline is not None and baseline.active:
         if full:
             findings.extend(_shrink(baseline, thresholds))
@@ -151,6 +152,29 @@ def _rejected(report: CleanReport, thresholds: GuardThresholds) -> Iterator[Find
             refused / judged,
             thresholds.rejected,
         )
+
+
+def _supplements(report: CleanReport, thresholds: GuardThresholds, full: bool) -> Iterator[Finding]:
+    """A supplement that adds nothing, or is broken: rows would lose what they had from it."""
+    for name, counts in report.supplements.items():
+        rows, unusable = counts["rows"], counts["unusable"]
+        share = unusable / rows if rows else 0.0
+        if share > thresholds.rejected:
+            yield Finding(
+                "supplement",
+                f"{unusable:,} of {rows:,} rows of the supplement {name} cannot be used ({share:.1%}, allowed "
+                f"{thresholds.rejected:.1%}): broken, without an id, or contradicting each other",
+                share,
+                thresholds.rejected,
+            )
+        elif full and rows and not counts["joined"]:
+            yield Finding(
+                "supplement",
+                f"none of the {rows:,} rows of the supplement {name} has the id of an item: ids of another kind or "
+                "a wrong column look like this; accept it if the supplement is of no use today",
+                0.0,
+                0.0,
+            )
 
 
 def _shrink(baseline: Baseline, thresholds: GuardThresholds) -> Iterator[Finding]:

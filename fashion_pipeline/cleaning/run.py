@@ -69,6 +69,8 @@ class CleanReport:
     seconds: float
     cleaning_version: int
     items_read: int = field(repr=False)
+    #: As the reader counts them, see `ReadReport`.
+    supplements: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def accounting_error(self) -> str | None:
         """What does not add up, in words; None where every record and item is accounted for."""
@@ -146,6 +148,7 @@ def clean_feed(
         seconds=time.monotonic() - started,
         cleaning_version=CLEANING_VERSION,
         items_read=source.items,
+        supplements=dict(source.supplements),
     )
     logger.info(
         "store %s: %d items, %d clean, %d rejected, %d duplicates, %d deletions, %d records broken, %.1f s",

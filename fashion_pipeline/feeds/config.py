@@ -354,9 +354,11 @@ def _lines(source: YamlFile, error: ValidationError) -> list[str]:
     return told
 
 
-def public_location_for(store: StoreConfig, day: dt.date) -> str:
-    """The location of a day as it may be shown and stored: references instead of secrets."""
-    return _shown(store.hide_secrets(location_for(store, day)))
+def public_location_for(store: StoreConfig, day: dt.date, supplement: Supplement | None = None) -> str:
+    """The location of a day, of the feed or of a supplement, as it may be shown and stored: references
+    instead of secrets.
+    """
+    return _shown(store.hide_secrets(location_for(supplement or store, day)))
 
 
 def _shown(location: str) -> str:

@@ -99,6 +99,9 @@ class ReadReport:
     context: dict[str, int] = field(default_factory=dict)
     broken: int = 0
     recoveries: list[Recovery] = field(default_factory=list)
+    #: By supplement: its `rows`; of these `joined` to items, `unmatched` (no item has the id), `repeated` (the
+    #: same again), `unusable` (broken, without an id, or contradicting another row of the same id).
+    supplements: dict[str, dict[str, int]] = field(default_factory=dict)
     format: str = ""
     encoding: str = ""
     compression: str = ""

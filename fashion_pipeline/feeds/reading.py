@@ -39,7 +39,7 @@ from fashion_pipeline.feeds.readers.woocommerce_csv import read_woocommerce_csv
 from fashion_pipeline.feeds.readers.xml import read_xml
 from fashion_pipeline.feeds.records import Chunk, Read, Source, Tally
 from fashion_pipeline.feeds.sniff import ADVICE, EXPECTED, Kind, html_charset, html_title, json_error, kind_of
-from fashion_pipeline.feeds.supplements import SupplementRows
+from fashion_pipeline.feeds.supplements import SupplementFile, SupplementRows
 
 _T = TypeVar("_T")
 
@@ -71,7 +71,7 @@ def open_items(
     content_type: str | None = None,
     charset: str | None = None,
     batch_size: int = 2048,
-    supplements: Sequence[Path] = (),
+    supplements: Sequence[SupplementFile] = (),
 ) -> "FeedReader":
     """Open a stored feed for reading: iterate the result once, to the end.
 
@@ -102,7 +102,11 @@ def config_digest(store: StoreConfig) -> str:
         "reader_version": READER_VERSION,
         "mapping": store.resolved_mapping().model_dump(mode="json"),
         "supplements": [
-            {"format": part.format, "mapping": part.mapping.model_dump(mode="json")}
+            {
+                "location": store.hide_secrets(part.location),
+                "format": part.format,
+                "mapping": part.mapping.model_dump(mode="json"),
+            }
             for part in store.supplements
         ],
         "currency": store.currency,
@@ -165,21 +169,27 @@ class FeedReader:
         """Column -> the feed's fields that were found for it so far, by their normalized names."""
         return {column: tuple(names) for column, names in self._applier.used.items()}
 
-    def supplement(self, path: Path, part: Supplement) -> None:
+    def supplement(self, file: SupplementFile, part: Supplement) -> None:
         """Join a stored supplement to what will be read.
 
         Raises:
             FeedError: it cannot be read; the feed without it would be another catalogue.
         """
         try:
-            other = FeedReader(path, self._store, part.resolved_mapping())
+            other = FeedReader(
+                file.path,
+                self._store,
+                part.resolved_mapping(),
+                content_type=file.content_type,
+                charset=file.charset,
+            )
             if self._supplements is None:
                 self._supplements = SupplementRows(self._tally)
-            self._supplements.add(path.name, other)
+            self._supplements.add(file.name, other)
         except FeedError as error:
-            raise FeedError(f"{error} (a supplement of the feed)") from error
+            raise FeedError(f"{error} (in the supplement {file.name})") from error
         for recovery in other.report.recoveries:
-            self._tally.mended(recovery.what, f"supplement {path.name}", recovery.count)
+            self._tally.mended(recovery.what, f"supplement {file.name}", recovery.count)
 
     def __iter__(self) -> Iterator[ItemBatch | BrokenRecord]:
         reading = self._read()

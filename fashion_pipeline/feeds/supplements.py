@@ -6,6 +6,8 @@ https://support.google.com/merchants/answer/7439882
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from fashion_pipeline.feeds.items import BrokenRecord, ItemBatch, Value
 from fashion_pipeline.feeds.records import PLACES_KEPT, Tally
@@ -20,37 +22,67 @@ WITHOUT_ID = "supplement rows without an id"
 Row = dict[str, "Value"]
 
 
+@dataclass(frozen=True)
+class SupplementFile:
+    """A stored supplement, and what the transport said of it; `name` is for places."""
+
+    path: Path
+    name: str
+    content_type: str | None = None
+    charset: str | None = None
+
+
+@dataclass
+class _Part:
+    """One supplement while the feed is read; `unasked` are its ids that no item had so far."""
+
+    rows: int = 0
+    unusable: int = 0
+    repeated: int = 0
+    unasked: dict[str, str] = field(default_factory=dict)
+
+
 class SupplementRows:
     """The rows of a store's supplements by id; of two supplements the later one in `feeds.yaml` counts."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._rows: dict[str, Row] = {}
-        self._unused: dict[str, str] = {}
+        self._parts: dict[str, _Part] = {}
 
     def add(self, name: str, parts: Iterable[ItemBatch | BrokenRecord]) -> None:
         """Take one supplement; `name` is for places."""
         found: dict[str, Row] = {}
         conflicting: dict[str, str] = {}
+        again: dict[str, int] = {}
+        this = self._parts[name] = _Part()
         for part in parts:
             if isinstance(part, BrokenRecord):
+                this.rows += 1
+                this.unusable += 1
                 self._tally.mended(BROKEN, f"{name}, {part.place}")
                 continue
+            this.rows += part.size
             ids = part.columns.get("external_id") or [None] * part.size
             columns = [(column, values) for column, values in part.columns.items() if column not in KEPT]
             for index, external_id in enumerate(ids):
                 place = f"{name}, {part.place[index]}"
                 if not isinstance(external_id, str) or not external_id.strip():
+                    this.unusable += 1
                     self._tally.mended(WITHOUT_ID, place)
                     continue
                 key = external_id.strip()
                 row = {column: values[index] for column, values in columns if _says(values[index])}
+                if key in found:
+                    again[key] = again.get(key, 0) + 1
                 if found.setdefault(key, row) != row:
                     conflicting.setdefault(key, place)
-                self._unused.setdefault(key, place)
+                this.unasked.setdefault(key, place)
         for key, place in conflicting.items():
+            this.unusable += 1 + again.pop(key)
             self._tally.mended(CONFLICTING, place)
-            del found[key]
+            del found[key], this.unasked[key]
+        this.repeated = sum(again.values())
         for key, row in found.items():
             self._rows[key] = {**self._rows.get(key, {}), **row}
 
@@ -59,18 +91,30 @@ class SupplementRows:
         ids = batch.columns.get("external_id", [])
         for index, external_id in enumerate(ids):
             key = external_id.strip() if isinstance(external_id, str) else ""
-            self._unused.pop(key, None)
-            for column, value in self._rows.get(key, {}).items():
+            row = self._rows.get(key)
+            if row is None:
+                continue
+            for part in self._parts.values():
+                part.unasked.pop(key, None)
+            for column, value in row.items():
                 batch.columns.setdefault(column, [None] * batch.size)[index] = value
         return batch
 
     def close(self) -> None:
-        """Note the rows that no item asked for."""
-        for place in list(self._unused.values())[:PLACES_KEPT]:
-            self._tally.mended(UNMATCHED, place)
-        rest = len(self._unused) - PLACES_KEPT
-        if rest > 0:
-            self._tally.mended(UNMATCHED, "", rest)
+        """Count the rows, and note those that no item asked for."""
+        for name, part in self._parts.items():
+            unmatched = len(part.unasked)
+            for place in list(part.unasked.values())[:PLACES_KEPT]:
+                self._tally.mended(UNMATCHED, place)
+            if unmatched > PLACES_KEPT:
+                self._tally.mended(UNMATCHED, "", unmatched - PLACES_KEPT)
+            self._tally.report.supplements[name] = {
+                "rows": part.rows,
+                "joined": part.rows - part.unusable - part.repeated - unmatched,
+                "unmatched": unmatched,
+                "repeated": part.repeated,
+                "unusable": part.unusable,
+            }
 
     def joined(self, parts: Iterator[ItemBatch | BrokenRecord]) -> Iterator[ItemBatch | BrokenRecord]:
         """All of a feed, joined."""

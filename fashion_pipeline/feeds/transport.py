@@ -124,7 +124,8 @@ def fetch_feed(
             **options,
         )
     except FashionPipelineError as error:
-        raise type(error)(f"store {store.id!r}: {store.hide_secrets(str(error))}") from None
+        what = " (a supplement of the feed; nothing is captured without it)" if supplement else ""
+        raise type(error)(f"store {store.id!r}: {store.hide_secrets(str(error))}{what}") from None
 
 
 async def _fetch_http(request: Request, target: Path) -> Fetched:

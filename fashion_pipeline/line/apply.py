@@ -11,6 +11,12 @@ from fashion_pipeline.line.clean import local_files
 from fashion_pipeline.storage import DataLocation
 
 
+def skip_day(database: Database, store_id: str, day: date, reason: str) -> int:
+    """Give up a captured day that cannot be applied; see `snapshots.skip_day`."""
+    with database.lock(store_id, "products"), database.connection() as connection:
+        return snapshots.skip_day(connection, store_id, day, reason)
+
+
 def apply_products(database: Database, data: DataLocation, store: StoreConfig, day: date) -> ApplyReport:
     """Apply the snapshot that stands for a store's day, in one transaction.
 

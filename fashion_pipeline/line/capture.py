@@ -1,15 +1,15 @@
-"""`raw_feeds`: the exact bytes of a store's feed for a day, captured once."""
+"""`raw_feeds`: the exact bytes of a store's feed and of its supplements for a day, captured once."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from fashion_pipeline.catalog import snapshots
 from fashion_pipeline.catalog.engine import Database
-from fashion_pipeline.catalog.snapshots import Snapshot
+from fashion_pipeline.catalog.snapshots import Snapshot, StoredFile
 from fashion_pipeline.errors import PermanentError
-from fashion_pipeline.feeds.config import StoreConfig, public_location_for
-from fashion_pipeline.feeds.transport import Fetched, Validators, fetch_feed
+from fashion_pipeline.feeds.config import StoreConfig, Supplement, public_location_for
+from fashion_pipeline.feeds.transport import Validators, fetch_feed
 from fashion_pipeline.netguard import AddressPolicy
 from fashion_pipeline.storage import DataLocation
 
@@ -42,7 +42,9 @@ def capture_feed(
     launched_at: datetime | None = None,
     now: datetime | None = None,
 ) -> CaptureReport:
-    """Fetch a store's feed for `day`, unless a snapshot that is not refused is there already.
+    """Fetch a store's feed and its supplements for `day`, unless a snapshot that is not refused is there.
+
+    A supplement that cannot be fetched fails the capture: the feed without it would be another catalogue.
 
     Args:
         refetch: ask the store again although a good snapshot is there.
@@ -53,11 +55,6 @@ def capture_feed(
         PermanentError: the feed is not there, or `day` is a past day of a live feed.
         TransientError: the store does not answer.
     """
-    if store.supplements:
-        raise PermanentError(
-            f"store {store.id}: the line does not capture supplements yet, and without them rows would lack what "
-            "they add: take `supplements` out of feeds.yaml, or have the store merge them into its feed"
-        )
     now = now or datetime.now(UTC)
     started = now if launched_at is None else launched_at
     with database.lock(store.id, "raw_feeds"):
@@ -66,7 +63,11 @@ def capture_feed(
             latest = snapshots.latest_snapshot(connection, store.id)
             later = snapshots.later_day_captured(connection, store.id, day)
         location = public_location_for(store, day)
-        good = current is not None and current.verdict != "refused"
+        good = (
+            current is not None
+            and current.verdict != "refused"
+            and supplements_of(store, current).keys() == set(range(len(store.supplements)))
+        )
         if current is not None and good and not refetch:
             return CaptureReport("reused", current, location, 0.0)
         closed = None if store.dated else _closed(day, started, now, later)
@@ -92,6 +93,16 @@ def _closed(day: date, launched_at: datetime, now: datetime, later: date | None)
     return None
 
 
+def supplements_of(store: StoreConfig, snapshot: Snapshot) -> dict[int, StoredFile]:
+    """The captured files of the store's supplements, by their number in feeds.yaml.
+
+    One that was added to feeds.yaml after the capture is not there.
+    """
+    captured = {file.source: file for file in snapshot.supplement_files}
+    wanted = (public_location_for(store, snapshot.day, part) for part in store.supplements)
+    return {n: captured[source] for n, source in enumerate(wanted) if source in captured}
+
+
 def _fetch(
     database: Database,
     data: DataLocation,
@@ -103,52 +114,66 @@ def _fetch(
     user_agent: str,
 ) -> CaptureReport:
     began = datetime.now(UTC)
-    same_place = latest is not None and latest.source == location and data.exists(latest.file_key)
-    validators = Validators(latest.etag, latest.last_modified) if latest is not None and same_place else None
-    folder = f"raw/store={store.id}/day={day}"
-    with data.staging(folder) as upload:
-        fetched = fetch_feed(
-            store, day, policy=policy, target=upload.path, validators=validators, user_agent=user_agent
+    actions, files = [], []
+    for part in (None, *store.supplements):
+        source = public_location_for(store, day, part)
+        # Validators of another place, or of bytes that are gone, would leave us without bytes.
+        of_latest = () if latest is None else (latest.supplement_files if part else (latest.feed_file,))
+        known = next(
+            (file for file in of_latest if file.source == source and data.exists(file.file_key)), None
         )
-        if fetched.not_modified:
-            assert latest is not None
-            action, sha256, size, key = "not_modified", latest.sha256, latest.size_bytes, latest.file_key
-        else:
-            sha256, size = fetched.sha256, fetched.size
-            with database.connection() as connection:
-                known = snapshots.known_file(connection, store.id, sha256)
-            action = "same_bytes" if known else "fetched"
-            key = known or f"{folder}/{sha256}"
-            if not data.exists(key):
-                upload.commit(key)
+        action, file = _fetch_file(database, data, store, day, part, source, known, policy, user_agent)
+        actions.append(action)
+        files.append(file)
+    action = next(name for name in ("fetched", "same_bytes", "not_modified") if name in actions)
     with database.connection() as connection:
-        snapshot = snapshots.record_capture(
-            connection, _row(store, day, location, fetched, sha256, size, key, latest)
-        )
+        snapshot = snapshots.record_capture(connection, store.id, day, files, datetime.now(UTC))
     return CaptureReport(action, snapshot, location, (datetime.now(UTC) - began).total_seconds())
 
 
-def _row(
+def _fetch_file(
+    database: Database,
+    data: DataLocation,
     store: StoreConfig,
     day: date,
-    location: str,
-    fetched: Fetched,
-    sha256: str,
-    size: int,
-    key: str,
-    latest: Snapshot | None,
-) -> dict[str, object]:
-    known = latest if fetched.not_modified else None
-    return {
-        "store_id": store.id,
-        "day": day,
-        "sha256": sha256,
-        "size_bytes": size,
-        "file_key": key,
-        "source": location,
-        "captured_at": datetime.now(UTC),
-        "etag": fetched.etag or (known.etag if known else None),
-        "last_modified": fetched.last_modified or (known.last_modified if known else None),
-        "content_type": known.content_type if known else fetched.content_type,
-        "charset": known.charset if known else fetched.charset,
-    }
+    part: Supplement | None,
+    source: str,
+    known: StoredFile | None,
+    policy: AddressPolicy,
+    user_agent: str,
+) -> tuple[str, StoredFile]:
+    """Fetch the feed, or a supplement of it; what was done, and the stored file."""
+    validators = Validators(known.etag, known.last_modified) if known is not None else None
+    folder = f"raw/store={store.id}/day={day}"
+    with data.staging(folder) as upload:
+        fetched = fetch_feed(
+            store,
+            day,
+            policy=policy,
+            target=upload.path,
+            validators=validators,
+            supplement=part,
+            user_agent=user_agent,
+        )
+        if fetched.not_modified:
+            assert known is not None
+            return "not_modified", replace(
+                known,
+                etag=fetched.etag or known.etag,
+                last_modified=fetched.last_modified or known.last_modified,
+            )
+        with database.connection() as connection:
+            stored = snapshots.known_file(connection, store.id, fetched.sha256)
+        key = stored or f"{folder}/{fetched.sha256}"
+        if not data.exists(key):
+            upload.commit(key)
+    return "same_bytes" if stored else "fetched", StoredFile(
+        source,
+        fetched.sha256,
+        fetched.size,
+        key,
+        fetched.etag,
+        fetched.last_modified,
+        fetched.content_type,
+        fetched.charset,
+    )

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
@@ -21,6 +21,8 @@ from fashion_pipeline.cleaning.run import CleanReport, clean_feed
 from fashion_pipeline.errors import FeedError, PermanentError
 from fashion_pipeline.feeds.config import StoreConfig
 from fashion_pipeline.feeds.reading import config_digest, open_items
+from fashion_pipeline.feeds.supplements import SupplementFile
+from fashion_pipeline.line.capture import supplements_of
 from fashion_pipeline.storage import DataLocation
 
 logger = logging.getLogger(__name__)
@@ -121,8 +123,15 @@ def _clean(
             data.staging(f"clean/{place}") as clean,
             data.staging(f"rejected/{place}") as rejected,
             data.staging(f"deletions/{place}") as deletions,
+            _supplements(data, store, snapshot) as supplements,
         ):
-            reader = open_items(raw, store, content_type=snapshot.content_type, charset=snapshot.charset)
+            reader = open_items(
+                raw,
+                store,
+                content_type=snapshot.content_type,
+                charset=snapshot.charset,
+                supplements=supplements,
+            )
             cleaner = Cleaner(store.id, store.currency, store.base_url)
             report = clean_feed(
                 reader,
@@ -159,6 +168,31 @@ def _clean(
         "failure": None,
     }
     return _record(database, data, snapshot, values)
+
+
+@contextmanager
+def _supplements(
+    data: DataLocation, store: StoreConfig, snapshot: Snapshot
+) -> Iterator[tuple[SupplementFile, ...]]:
+    """Local copies of the supplements that were captured with the feed, in the order of feeds.yaml."""
+    captured = supplements_of(store, snapshot)
+    absent = [part for n, part in enumerate(store.supplements) if n not in captured]
+    if absent:
+        raise PermanentError(
+            f"store {store.id}, {snapshot.day}: the feed was captured without {len(absent)} of the supplements "
+            "that feeds.yaml names now, and without them rows would lack what they add: materialize raw_feeds on "
+            "the store's own day, or take them out of feeds.yaml while you clean a past day"
+        )
+    with ExitStack() as stack:
+        yield tuple(
+            SupplementFile(
+                stack.enter_context(data.local_copy(file.file_key)),
+                file.source,
+                file.content_type,
+                file.charset,
+            )
+            for _, file in sorted(captured.items())
+        )
 
 
 def _check_account(store: StoreConfig, snapshot: Snapshot, report: CleanReport) -> None:

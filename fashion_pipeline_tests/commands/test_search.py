@@ -147,3 +147,18 @@ def test_rejected_items_are_shown(here: SmallWorld, fashion_pipeline: Call) -> N
     none = fashion_pipeline("rejected", "--store", "alpha", "--day", FIRST)
     assert (none.code, none.out.strip()) == (0, f"no rejected item of store alpha on {FIRST}")
     assert fashion_pipeline("rejected", "--store", "alpha", "--day", "yesterday").code == 2
+    wrong = fashion_pipeline("rejected", "--store", "alpha", "--day", SECOND, "--reason", "price_mising")
+    assert (wrong.code, "price_missing" in wrong.error) == (1, True)
+    absent = fashion_pipeline("rejected", "--store", "alpha", "--day", "2020-01-01")
+    assert (absent.code, "no feed was captured" in absent.error) == (1, True)
+
+
+def test_a_day_is_given_up_with_a_reason(here: SmallWorld, fashion_pipeline: Call) -> None:
+    here.feed("alpha", SECOND, [])
+    assert not here.run("line", day=SECOND).success
+    said = fashion_pipeline("feeds", "skip", "--store", "alpha", "--day", SECOND, "--reason", "lost")
+    assert (said.code, "1 snapshot given up (lost)" in said.out) == (0, True)
+    (row,) = here.table("SELECT outcome, skipped_reason FROM feed_snapshots WHERE day = :day", day=SECOND)
+    assert (row["outcome"], row["skipped_reason"]) == ("skipped", "lost")
+    again = fashion_pipeline("feeds", "skip", "--store", "alpha", "--day", SECOND, "--reason", "lost")
+    assert (again.code, "is skipped already" in again.error) == (1, True)

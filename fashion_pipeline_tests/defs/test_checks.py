@@ -144,6 +144,27 @@ def test_an_account_that_does_not_add_up_blocks(world: SmallWorld, path: str) ->
     assert state(world) == before
 
 
+@pytest.mark.parametrize("table", ["clean_key", "rejected_key", "rejected_products"])
+def test_rows_that_went_missing_after_cleaning_block(world: SmallWorld, table: str) -> None:
+    world.feed("alpha", SECOND, [*world.rows("alpha", 13), world.row("alpha", 14, price="")])
+    assert world.run("line", day=SECOND, assets=CLEANED).success
+    if table == "rejected_products":
+        with world.database.connection() as connection:
+            connection.exec_driver_sql("DELETE FROM rejected_products WHERE day = %s", (SECOND,))
+    else:
+        (row,) = world.table(f"SELECT {table} FROM feed_snapshots WHERE day = :day", day=SECOND)
+        path = world.data / row[table]
+        rows = pq.read_table(path)
+        pq.write_table(rows.slice(1), path)
+    before = state(world)
+    result = world.run("line", day=SECOND)
+    check = checks(result)["every_record_is_accounted_for"]
+    assert not check.passed
+    assert "in the account" in (check.description or "")
+    assert "products" not in materialized(result)
+    assert state(world) == before
+
+
 def test_a_refused_snapshot_is_shown_by_the_check_and_refused_by_the_code(world: SmallWorld) -> None:
     """The check stops the job; materializing `products` alone, where no check runs, is refused all the same."""
     world.feed("alpha", SECOND, world.rows("alpha", 5))

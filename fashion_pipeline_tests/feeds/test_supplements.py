@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fashion_pipeline.errors import FeedError
+from fashion_pipeline.feeds.supplements import SupplementFile
 from fashion_pipeline_tests.feeds.conftest import Read, read, store
 
 FEED = "id,title,price,color\n1,One,10 EUR,red\n2,Two,20 EUR,blue\n3,Three,30 EUR,\n"
@@ -19,7 +20,8 @@ def _read(folder: Path, *supplements: str, feed: str = FEED, **lines: Any) -> Re
         files.append(folder / f"more-{number}.csv")
         files[-1].write_text(text)
     parts = [{"location": file.name, "format": "google_csv", **lines} for file in files]
-    return read(path, store("google_csv", supplements=parts), supplements=files, batch_size=2)
+    stored = [SupplementFile(file, file.name) for file in files]
+    return read(path, store("google_csv", supplements=parts), supplements=stored, batch_size=2)
 
 
 def test_what_it_says_counts_and_what_it_leaves_blank_stays(tmp_path: Path) -> None:
@@ -68,5 +70,5 @@ def test_its_own_mapping(tmp_path: Path) -> None:
     "text", ["", "colour,size\n1,2\n", "id,color\n", "<html><title>Login</title></html>"]
 )
 def test_one_that_cannot_be_read_refuses_the_feed(tmp_path: Path, text: str) -> None:
-    with pytest.raises(FeedError, match=r"^store 'shop': .*\(a supplement of the feed\)$"):
+    with pytest.raises(FeedError, match=r"^store 'shop': .*\(in the supplement more-1.csv\)$"):
         _read(tmp_path, text)

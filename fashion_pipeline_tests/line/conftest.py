@@ -11,6 +11,9 @@ from sqlalchemy import text
 
 from fashion_pipeline.catalog.apply import ApplyReport
 from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.catalog.models import RejectedProduct
+from fashion_pipeline.catalog.rejected import rejected_items
+from fashion_pipeline.catalog.snapshots import require_snapshot
 from fashion_pipeline.feeds.config import StoreConfig
 from fashion_pipeline.line.apply import apply_products
 from fashion_pipeline.line.capture import CaptureReport, capture_feed
@@ -79,6 +82,11 @@ class World:
         self.capture(day)
         self.clean(day)
         return self.apply(day)
+
+    def rejected(self, day: date, *, reason: str | None = None) -> Sequence[RejectedProduct]:
+        with self.database.connection() as connection:
+            snapshot = require_snapshot(connection, self.store.id, day)
+        return rejected_items(self.database, snapshot, reason=reason)[0]
 
     def products(self) -> dict[str, dict[str, Any]]:
         with self.database.connection() as connection:

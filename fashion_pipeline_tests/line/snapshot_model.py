@@ -28,12 +28,16 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Content:
-    """What one feed says: items by id, rows without an id, rows that cannot be read; or no feed at all."""
+    """What one feed says: items by id, rows without an id, rows that cannot be read; or no feed at all.
+
+    `extra` is its supplement, materials by id: a part of the content, or an unreadable file (None).
+    """
 
     items: tuple[tuple[str, str], ...] = ()
     nameless: int = 0
     broken: int = 0
     readable: bool = True
+    extra: tuple[tuple[str, str], ...] | None = (("a", "wool"),)
 
     def of(self, *states: str) -> set[str]:
         return {key for key, state in self.items if state in states}
@@ -47,6 +51,12 @@ class Content:
                 amount, currency = ("10 EUR" if state == DOUBLED else state).split()
                 found[key] = int(amount), currency
         return found
+
+    @property
+    def joined(self) -> dict[str, str]:
+        """What the supplement says of ids that the feed has."""
+        ids = {key for key, state in self.items if state != ABSENT}
+        return {key: material for key, material in self.extra or () if key in ids}
 
     @property
     def unclean(self) -> set[str]:
@@ -75,6 +85,7 @@ class Row:
     """A product as the table has to hold it."""
 
     price: tuple[int, str]
+    material: str | None
     snapshot_date: date
     first_seen_on: date
     held_since: date | None = None
@@ -134,7 +145,8 @@ class Model:
         if not (snap.cleaned and snap.rules == mode):
             snap.rules = mode
             empty = not snap.content.item_count
-            if not snap.content.readable or (empty and (mode == "full" or snap.content.broken)):
+            no_extra = snap.content.extra is None or (not snap.content.extra and mode == "full")
+            if not snap.content.readable or no_extra or (empty and (mode == "full" or snap.content.broken)):
                 snap.verdict, snap.cleaned = "refused", False
                 raise Refused("unreadable")
             snap.cleaned, snap.verdict = True, None
@@ -154,6 +166,8 @@ class Model:
             found.add("empty")
         if items + content.broken and refused / (items + content.broken) > REJECTED:
             found.add("rejected")
+        if full and content.extra and not content.joined:
+            found.add("supplement")
         active = {key: row for key, row in self.rows.items() if row.active}
         if active and full and len(active.keys() - content.seen) / len(active) > SHRINK:
             found.add("shrink")
@@ -226,12 +240,12 @@ class Model:
 
     def _merge(self, content: Content, day: date, *, full: bool) -> None:
         for key, price in content.prices.items():
-            row = self.rows.get(key)
+            row, material = self.rows.get(key), content.joined.get(key)
             if row is None:
-                self.rows[key] = Row(price, day, day)
+                self.rows[key] = Row(price, material, day, day)
             else:
-                if not row.active or row.price != price:
-                    row.price, row.snapshot_date = price, day
+                if not row.active or (row.price, row.material) != (price, material):
+                    row.price, row.material, row.snapshot_date = price, material, day
                 row.held_since = row.delisted_on = None
         for key in content.unclean & self.rows.keys():
             if self.rows[key].active:

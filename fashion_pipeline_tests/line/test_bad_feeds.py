@@ -80,24 +80,20 @@ def test_a_broken_row_costs_that_row(world: World) -> None:
 
 def test_rejected_items_are_kept_with_place_reasons_and_content(world: World) -> None:
     world.run(DAY, [*items(20), item(20, price="", title="")])
-    from fashion_pipeline.catalog.rejected import rejected_items
-
-    (kept,) = rejected_items(world.database, "shop", DAY)
+    (kept,) = world.rejected(DAY)
     assert (kept.external_id, kept.record) == ("sku-20", 21)
     assert set(kept.reasons) == {"price_missing", "title_missing"}
     assert "22" in kept.place
     assert "cdn.example/20.jpg" in kept.raw
-    assert rejected_items(world.database, "shop", DAY, reason="price_negative") == []
+    assert world.rejected(DAY, reason="price_negative") == []
 
 
 def test_cleaning_again_replays_and_does_not_repeat(world: World) -> None:
     world.run(DAY, [*items(20), item(20, price="")])
-    from fashion_pipeline.catalog.rejected import rejected_items
-
     assert world.clean(DAY).action == "reused"
-    assert len(rejected_items(world.database, "shop", DAY)) == 1
+    assert len(world.rejected(DAY)) == 1
     fields = dict(world.store.mapping.fields or {}) | {"brand": ("brand",)}
     changed = world.store.mapping.model_copy(update={"fields": fields})
     world.store = world.store.model_copy(update={"mapping": changed})
     assert world.clean(DAY).action == "cleaned"
-    assert len(rejected_items(world.database, "shop", DAY)) == 1
+    assert len(world.rejected(DAY)) == 1

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import text
 
 from fashion_pipeline.errors import FeedError, PermanentError
-from fashion_pipeline.feeds.config import Supplement
 from fashion_pipeline.netguard import AddressPolicy
 from fashion_pipeline_tests.line.conftest import DAY, World, item, items
 
@@ -191,12 +190,3 @@ def test_a_feed_mended_behind_the_same_etag_is_fetched(world: World, shop: Shop)
     shop.content = world.path(DAY).read_bytes()
     told = world.capture(DAY + timedelta(days=1), refetch=True, now=NOON + timedelta(days=1))
     assert told.action == "fetched"
-
-
-def test_a_supplement_is_not_ignored_in_silence(world: World) -> None:
-    world.feed(DAY, items(3))
-    extra = Supplement(location=str(world.path(DAY)), format="delimited", mapping=world.store.mapping)
-    world.store = world.store.model_copy(update={"supplements": (extra,)})
-    with pytest.raises(PermanentError, match="supplements"):
-        world.capture(DAY)
-    assert snapshots(world) == []

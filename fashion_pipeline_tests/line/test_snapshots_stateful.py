@@ -46,6 +46,8 @@ UPHEAVAL = st.one_of(
     ),
     st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(STATES)), min_size=6, max_size=10),
 )
+#: What a supplement says; "stray" is an id that no feed has.
+EXTRA = st.dictionaries(st.sampled_from((*IDS[:4], "stray")), st.sampled_from(("wool", "silk")), max_size=3)
 FEW = st.sampled_from([0, 0, 0, 0, 1, 2, 3])
 _numbers = itertools.count()
 
@@ -78,6 +80,12 @@ def as_csv(content: Content) -> bytes:
     return buffer.getvalue().encode()
 
 
+def extra_csv(content: Content) -> bytes:
+    if content.extra is None:
+        return b"<!doctype html><title>503</title><p>Sorry"
+    return "".join(f"{key},{material}\n" for key, material in (("id", "fabric"), *content.extra)).encode()
+
+
 class Snapshots(RuleBasedStateMachine):
     """The line's first three stages, and the model beside them."""
 
@@ -95,6 +103,13 @@ class Snapshots(RuleBasedStateMachine):
             id=f"shop-{number}",
             mapping={"fields": FIELDS | {"action": "action"}, "delimiter": ","},
             thresholds=THRESHOLDS.model_dump(),
+            supplements=[
+                {
+                    "location": str(self.folder / str(number) / "more-{date}.csv"),
+                    "format": "delimited",
+                    "mapping": {"fields": {"external_id": "id", "material": "fabric"}, "delimiter": ","},
+                }
+            ],
         )
         self.model = Model()
         self.today = DAY
@@ -131,6 +146,29 @@ class Snapshots(RuleBasedStateMachine):
         self.today += timedelta(days=1)
         self._publish(self.today, Content(tuple(dict(edits).items())))
         self._set_mode("delta")
+        self._through(self.today)
+
+    @rule(days=st.integers(0, 2), extra=EXTRA)
+    def another_supplement(self, days: int, extra: dict[str, str]) -> None:
+        """The feed stays as it is, its supplement changes."""
+        self.today += timedelta(days=days)
+        self.last = replace(self.last, extra=tuple(extra.items()))
+        self._publish(self.today, self.last)
+        self._through(self.today, refetch=days == 0)
+
+    @rule(gone=st.booleans())
+    def a_bad_supplement(self, gone: bool) -> None:
+        """A file that is missing fails the capture, one that cannot be read the cleaning."""
+        self.today += timedelta(days=1)
+        if not gone:
+            self._publish(self.today, replace(self.last, extra=None))
+            self._through(self.today)
+            return
+        self._publish(self.today, self.last)
+        self._more(self.today).unlink()
+        with pytest.raises(PermanentError, match="a supplement of the feed"):
+            self.world.capture(self.today)
+        self._publish(self.today, self.last)
         self._through(self.today)
 
     @rule(mode=st.sampled_from(["full", "delta"]))
@@ -198,14 +236,14 @@ class Snapshots(RuleBasedStateMachine):
         with self.database.connection() as connection:
             found = connection.execute(
                 text(
-                    "SELECT external_id, price, currency, snapshot_date, first_seen_on, held_since, delisted_on "
-                    "FROM products WHERE store_id = :store"
+                    "SELECT external_id, price, currency, material, snapshot_date, first_seen_on, held_since, "
+                    "delisted_on FROM products WHERE store_id = :store"
                 ),
                 {"store": self.world.store.id},
             ).all()
         rows = {
-            key: Row((int(price), currency), changed, first, held, delisted)
-            for key, price, currency, changed, first, held, delisted in found
+            key: Row((int(price), currency), material, changed, first, held, delisted)
+            for key, price, currency, material, changed, first, held, delisted in found
         }
         assert rows == self.model.rows
 
@@ -227,7 +265,7 @@ class Snapshots(RuleBasedStateMachine):
         told = dict(self.last.items) | dict(edits)
         # What is absent leaves no trace in the file: equal bytes are one content.
         items = {key: state for key, state in told.items() if state != rules.ABSENT}
-        self.last = Content(tuple(items.items()), nameless, broken)
+        self.last = Content(tuple(items.items()), nameless, broken, extra=self.last.extra)
         return self.last
 
     def _set_mode(self, mode: str) -> None:
@@ -235,10 +273,13 @@ class Snapshots(RuleBasedStateMachine):
 
     def _publish(self, day: date, content: Content) -> None:
         self.published[day] = content
-        path = self.world.path(day)
-        path.write_bytes(as_csv(content))
-        # Two writes within a tick of the file system's clock are two states of the file.
-        os.utime(path, (next(_numbers), next(_numbers)))
+        for path, data in ((self.world.path(day), as_csv(content)), (self._more(day), extra_csv(content))):
+            path.write_bytes(data)
+            # Two writes within a tick of the file system's clock are two states of the file.
+            os.utime(path, (next(_numbers), next(_numbers)))
+
+    def _more(self, day: date) -> Path:
+        return self.world.folder / f"more-{day}.csv"
 
     def _through(self, day: date, *, refetch: bool = False) -> None:
         self._capture(day, refetch=refetch)

@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from fashion_pipeline.catalog.models import FeedSnapshot, describe_columns
+from fashion_pipeline.catalog.snapshots import Snapshot
 from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
 from fashion_pipeline.defs import history
 from fashion_pipeline.defs import metadata as md
@@ -67,7 +68,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         storage: StorageResource,
         feeds: FeedsResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """The exact bytes of a store's feed for a day, one immutable file per content.
+        """The exact bytes of a store's feed and its supplements for a day, one immutable file per content.
 
         **Grain**: one snapshot per store, day and sha256. **Source**: the store's `location` in feeds.yaml.
 
@@ -99,6 +100,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 captured_at=snapshot.captured_at.isoformat(timespec="seconds"),
                 etag=snapshot.etag,
             )
+            | _supplements(snapshot)
             | md.seconds(total=report.seconds),
             data_version=dg.DataVersion(snapshot.sha256),
         )
@@ -157,6 +159,9 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 ),
                 "context_records": dg.MetadataValue.json(account["context"]),
                 "recovered": dg.MetadataValue.json(account["recoveries"]),
+                "supplements": md.table(
+                    {"supplement": name} | counts for name, counts in account.get("supplements", {}).items()
+                ),
                 "findings": dg.MetadataValue.json(list(report.findings)),
             }
             | md.link(
@@ -179,6 +184,16 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         )
 
     return [raw_feeds, clean_products]
+
+
+def _supplements(snapshot: Snapshot) -> md.Metadata:
+    if not snapshot.supplement_files:
+        return {}
+    files = (
+        {"location": file.source, "sha256": file.sha256, "bytes": file.size_bytes}
+        for file in snapshot.supplement_files
+    )
+    return {"supplements": md.table(files)}
 
 
 def _launched_at(context: dg.AssetExecutionContext) -> datetime | None:

@@ -6,8 +6,9 @@ import dagster as dg
 
 from fashion_pipeline.catalog import snapshots
 from fashion_pipeline.catalog.images import failing_pictures
+from fashion_pipeline.catalog.rejected import count_rejected
 from fashion_pipeline.catalog.snapshots import Snapshot
-from fashion_pipeline.cleaning.contract import check_clean_file
+from fashion_pipeline.cleaning.contract import account_problems, check_clean_file, recount
 from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.partitions import LinePartition, partition_of
 from fashion_pipeline.defs.resources import DatabaseResource, StorageResource, VectorStoreResource
@@ -62,25 +63,32 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
 
     @dg.asset_check(asset="clean_products", blocking=True, partitions_def=partitions)
     def every_record_is_accounted_for(
-        context: dg.AssetCheckExecutionContext, database: DatabaseResource
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource, storage: StorageResource
     ) -> dg.AssetCheckResult:
-        """Records = yielding + context + broken; items = clean + rejected + duplicates + deletions.
+        """The account against the files on disk and the table of rejected items, counted anew.
 
-        **When it fails**: the reader or the mapping lost rows in silence; nothing may be applied. Report it
-        with the feed's file.
+        Records = yielding + context + broken; items = clean + rejected + duplicates + deletions, with the rows of
+        the clean, rejected and deletion files and of `rejected_products` for what cleaning said of itself.
+
+        **When it fails**: rows were lost in silence, or a file was changed after it was written; nothing may be
+        applied. Materialize clean_products again; if it fails again, report it with the feed's file.
         """
         where = partition_of(context)
-        account = _snapshot(database, where).account or {}
-        names = ("records", "yielding", "broken", "items", "clean", "rejected", "duplicates")
-        numbers = {name: int(account[name]) for name in names}
-        context_records = sum(account["context"].values())
-        deletions = md.size(account["deletions"])
-        balanced = numbers["records"] == numbers["yielding"] + context_records + numbers["broken"]
-        settled = numbers["clean"] + numbers["rejected"] + numbers["duplicates"] + deletions
+        snapshot = _snapshot(database, where)
+        account = snapshot.account or {}
+        with local_files(storage.open(), snapshot) as files:
+            found = recount(files.clean, files.rejected, files.deletions)
+        problems = account_problems(account, found, count_rejected(database.open(), snapshot))
+        names = ("records", "yielding", "broken", "items", "clean", "rejected", "duplicates", "deletions")
         return _result(
             where,
-            balanced and numbers["items"] == settled,
-            metadata=md.counts(**numbers, context=context_records, deletions=deletions),
+            not problems,
+            metadata=md.counts(
+                **{name: md.size(account[name]) for name in names},
+                context=sum(account["context"].values()),
+                **{f"{name}_in_files": count for name, count in found.items()},
+            ),
+            description="; ".join(problems),
         )
 
     @dg.asset_check(asset="clean_products", blocking=True, partitions_def=partitions)
