@@ -147,7 +147,7 @@ def latest_snapshot(connection: Connection, store_id: str) -> Snapshot | None:
 
 def known_file(connection: Connection, store_id: str, sha256: str) -> str | None:
     """Where equal bytes of the store already lie, of a feed or of a supplement."""
-    of_feed = connection.scalar(
+    of_feed: str | None = connection.scalar(
         select(_columns.file_key)
         .where(_columns.store_id == store_id, _columns.file_sha256 == sha256)
         .limit(1)

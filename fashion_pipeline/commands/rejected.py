@@ -51,9 +51,10 @@ def show_rejected(settings: Settings, store_id: str, day: date, reason: str | No
             item.raw[:300],
         )
     console.print(table, markup=False)
-    explained = {each: Reason(each).explanation for item in items for each in item.reasons}
-    for each, explanation in explained.items():
-        console.print(f"{each}: {explanation}", markup=False, highlight=False)
+    found = {each for item in items for each in item.reasons}
+    for known in Reason:
+        if known in found:
+            console.print(f"{known}: {known.explanation}", markup=False, highlight=False)
     console.print(
         "After a fix in feeds.yaml or in a mapping, materialize clean_products of this day again: the same bytes "
         "are cleaned anew by the changed rules.",
