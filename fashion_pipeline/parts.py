@@ -15,6 +15,7 @@ from fashion_pipeline.storage import DataLocation
 
 if TYPE_CHECKING:
     from fashion_pipeline.embeddings.encoder import Encoder
+    from fashion_pipeline.embeddings.report import PipelineOptions
     from fashion_pipeline.feeds.config import FeedsConfig, ImagePolicy
     from fashion_pipeline.images.limits import FetchLimits
     from fashion_pipeline.index.store import VectorStore
@@ -110,6 +111,19 @@ def open_encoder(settings: Settings, model_ref: str) -> "Encoder":
     from fashion_pipeline.embeddings.encoder import load_encoder
 
     return load_encoder(model_ref, device=settings.device, precision=settings.precision)
+
+
+def pipeline_options(settings: Settings) -> "PipelineOptions":
+    """How the embedding pipeline cuts its work: the settings, and the machine where they say nothing."""
+    from fashion_pipeline.embeddings.decode import DecodeOptions
+    from fashion_pipeline.embeddings.report import PipelineOptions
+
+    return PipelineOptions(
+        workers=settings.decode_workers,
+        batch_size=settings.batch_size,
+        queue_batches=settings.queue_batches,
+        decode_options=None if settings.decode == "auto" else DecodeOptions(draft=settings.decode == "draft"),
+    )
 
 
 def open_feeds(settings: Settings, environ: Mapping[str, str]) -> "FeedsConfig":

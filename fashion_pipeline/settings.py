@@ -76,6 +76,29 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16"] = _variable(
         PREFIX + "PRECISION", "`auto`, `fp32` or `bf16`", default="auto"
     )
+    decode: Literal["auto", "full", "draft"] = _variable(
+        PREFIX + "DECODE",
+        "`auto` (draft where the model's folder admits it), `full` or `draft`",
+        default="auto",
+    )
+    decode_workers: int | None = _variable(
+        PREFIX + "DECODE_WORKERS", "decode processes of a run; one per processor", default=None, ge=1, le=256
+    )
+    batch_size: int | None = _variable(
+        PREFIX + "BATCH_SIZE", "pictures per encode; 32 on a CPU, 256 on a GPU", default=None, ge=1, le=8192
+    )
+    queue_batches: int = _variable(
+        PREFIX + "QUEUE_BATCHES", "batches decoded ahead of the encoder", default=3, ge=1, le=64
+    )
+    vectors: Literal["float32", "float16"] = _variable(
+        PREFIX + "VECTORS", "elements of stored vectors: `float32` or `float16`", default="float32"
+    )
+    price_per_hour: float | None = _variable(
+        PREFIX + "PRICE_PER_HOUR",
+        "price of the machine per hour, for the cost per 1,000 pictures",
+        default=None,
+        ge=0,
+    )
     fetch_concurrency: int = _variable(
         PREFIX + "FETCH_CONCURRENCY", "image requests under way at once in a run", default=64, ge=1, le=1024
     )

@@ -69,7 +69,7 @@ ENVIRONMENT = {
     "commands.reconcile": "the same",
     "commands.dev": "the environment of `dagster dev`",
     "home": "DAGSTER_HOME is Dagster's variable; puts what Dagster reads into the environment",
-    "embeddings.encoder": "keeps the Hugging Face client off the network while it loads",
+    "embeddings.open_clip_folder": "keeps the Hugging Face client off the network while it loads",
     "embeddings.pool": "the environment of decode workers",
     "demo.training": "keeps the Hugging Face client off the network",
 }

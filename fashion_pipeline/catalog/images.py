@@ -243,6 +243,33 @@ def record_decode_failures(database: Database, failures: Iterable[tuple[str, str
             connection.execute(text("UPDATE images SET decode_error = :error WHERE sha256 = :sha256"), rows)
 
 
+def record_sizes(database: Database, sizes: Iterable[tuple[str, tuple[int, int]]]) -> None:
+    """Note the (width, height) that decoding found for pictures, where the ledger says otherwise."""
+    rows = {sha256: size for sha256, size in sizes if min(size) > 0}
+    if not rows:
+        return
+    hashes = sorted(rows)
+    values = {
+        "hashes": hashes,
+        "widths": [rows[sha256][0] for sha256 in hashes],
+        "heights": [rows[sha256][1] for sha256 in hashes],
+    }
+    with database.connection() as connection:
+        # In the order in which `record_images` writes: another store's run cannot deadlock with this.
+        connection.execute(
+            text(
+                "WITH found AS (SELECT * FROM unnest(CAST(:hashes AS text[]), CAST(:widths AS int[]), "
+                "CAST(:heights AS int[])) AS f(sha256, width, height)), "
+                "wrong AS (SELECT i.image_key, f.width, f.height FROM images i JOIN found f USING (sha256) "
+                "WHERE (i.width, i.height) IS DISTINCT FROM (f.width, f.height) "
+                "ORDER BY i.image_key FOR UPDATE OF i) "
+                "UPDATE images i SET width = w.width, height = w.height FROM wrong w "
+                "WHERE i.image_key = w.image_key"
+            ),
+            values,
+        )
+
+
 _NEWEST_PICTURES = text(
     """
     SELECT DISTINCT ON (i.sha256) i.sha256, p.title, p.price, p.currency

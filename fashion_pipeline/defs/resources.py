@@ -9,6 +9,8 @@ from pydantic import Field
 from fashion_pipeline import parts
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.embeddings.encoder import Encoder
+from fashion_pipeline.embeddings.report import PipelineOptions
+from fashion_pipeline.embeddings.shards import VectorType
 from fashion_pipeline.feeds.config import FeedsConfig
 from fashion_pipeline.images.limits import FetchLimits
 from fashion_pipeline.images.store import ImageStore
@@ -70,6 +72,18 @@ class EncoderResource(SettingsResource):
     def candidate(self) -> str:
         """The model that the settings name, `local-dir:FOLDER`."""
         return self.settings().model_ref
+
+    def options(self) -> PipelineOptions:
+        """How the work is cut."""
+        return parts.pipeline_options(self.settings())
+
+    def vector_type(self) -> VectorType:
+        """Elements of stored vectors."""
+        return self.settings().vectors
+
+    def price_per_hour(self) -> float | None:
+        """What the machine costs, where the settings say it."""
+        return self.settings().price_per_hour
 
 
 class StorageResource(SettingsResource):

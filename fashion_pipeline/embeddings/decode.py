@@ -9,6 +9,7 @@ import io
 import struct
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
@@ -32,6 +33,8 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# ISO base media files of HEVC pictures: box type and brand (ISO/IEC 23008-12, annex B).
+_HEIC_BRANDS = frozenset(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"))
 # A sliver of 1 x 50,000 pixels whose short side is enlarged to 224 would fill 7 GB.
 _MAX_ASPECT = 200
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -45,7 +48,7 @@ class DecodeOptions:
 
     `max_pixels` bounds width x height as the header states them: 50 million is twice a 24-megapixel
     camera, and 200 MB as RGBA. `draft` lets libjpeg scale by 1/2, 1/4 or 1/8 while it decodes, keeping
-    at least twice the model's size; it is off because the vectors change a little.
+    at least twice the model's size; the vectors change a little (see `draft.py`).
     """
 
     max_pixels: int = 50_000_000
@@ -57,6 +60,15 @@ class DecodeOptions:
         return "draft" if self.draft else "full"
 
 
+@dataclass(frozen=True)
+class Picture:
+    """Pixels at the model's size, RGB, row by row; `width` and `height` are the image's own, as stored."""
+
+    pixels: bytes
+    width: int
+    height: int
+
+
 class ImageDecodeError(PermanentError):
     """These bytes do not become pixels. `slug` is the class of the failure, for counting."""
 
@@ -66,12 +78,12 @@ class ImageDecodeError(PermanentError):
         self.detail = detail
 
 
-def decode_pixels(data: bytes, preprocessing: Preprocessing, options: DecodeOptions) -> bytes:
-    """Decode and resize to `preprocessing.size`: height x width x 3 bytes, RGB, row by row.
+def decode_picture(data: bytes, preprocessing: Preprocessing, options: DecodeOptions) -> Picture:
+    """Decode and resize to `preprocessing.size`: height x width x 3 bytes.
 
     Raises:
-        ImageDecodeError: `empty`, `not_an_image`, `too_many_pixels`, `truncated`, `decode_failed`
-            or `decode_memory`.
+        ImageDecodeError: `empty`, `not_an_image`, `unsupported_format`, `too_many_pixels`, `truncated`,
+            `decode_failed` or `decode_memory`.
     """
     if not data:
         raise ImageDecodeError("empty", "the file has 0 bytes")
@@ -81,6 +93,10 @@ def decode_pixels(data: bytes, preprocessing: Preprocessing, options: DecodeOpti
             warnings.simplefilter("ignore")
             return _decode(data, preprocessing, options)
     except UnidentifiedImageError as error:
+        if data[4:12] in _HEIC_BRANDS:
+            raise ImageDecodeError(
+                "unsupported_format", "HEIC, which Pillow reads only where pillow-heif is installed"
+            ) from error
         raise ImageDecodeError("not_an_image", f"no known image format; starts with {data[:16]!r}") from error
     except Image.DecompressionBombError as error:
         raise ImageDecodeError("too_many_pixels", str(error)) from error
@@ -95,17 +111,17 @@ def decode_pixels(data: bytes, preprocessing: Preprocessing, options: DecodeOpti
 def decode_image(
     data: bytes, preprocessing: Preprocessing, options: DecodeOptions | None = None
 ) -> "np.ndarray":
-    """Like `decode_pixels`, in this process: a uint8 array [height, width, 3].
+    """Like `decode_picture`, in this process: a uint8 array [height, width, 3].
 
     For one picture that a person hands in; the line decodes in workers, which a hostile file can kill.
     """
     import numpy as np
 
-    pixels = decode_pixels(data, preprocessing, options or DecodeOptions())
-    return np.frombuffer(pixels, dtype=np.uint8).reshape(*preprocessing.size, 3)
+    picture = decode_picture(data, preprocessing, options or DecodeOptions())
+    return np.frombuffer(picture.pixels, dtype=np.uint8).reshape(*preprocessing.size, 3)
 
 
-def _decode(data: bytes, preprocessing: Preprocessing, options: DecodeOptions) -> bytes:
+def _decode(data: bytes, preprocessing: Preprocessing, options: DecodeOptions) -> Picture:
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         width, height = image.size
         if width * height > options.max_pixels:
@@ -124,12 +140,22 @@ def _decode(data: bytes, preprocessing: Preprocessing, options: DecodeOptions) -
         rgb = rgb.transpose(_TRANSPOSE[orientation])
     if preprocessing.resize_mode == "shortest" and max(rgb.size) > _MAX_ASPECT * min(rgb.size):
         raise ImageDecodeError("too_many_pixels", f"{rgb.width} x {rgb.height} is too narrow to be enlarged")
-    return _resize(rgb, preprocessing).tobytes()
+    return Picture(_resize(rgb, preprocessing).tobytes(), width, height)
 
 
 def _formats() -> list[str]:
     Image.init()
+    _register_heif()
     return [name for name in FORMATS if name in Image.OPEN]
+
+
+@cache
+def _register_heif() -> None:
+    try:
+        import pillow_heif  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        return  # HEIC is then an unsupported format
+    pillow_heif.register_heif_opener()
 
 
 def _orientation(image: Image.Image) -> int:

@@ -19,7 +19,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from fashion_pipeline.embeddings.arena import Arena
 from fashion_pipeline.embeddings.channel import Channel, ChannelClosed
+from fashion_pipeline.embeddings.draft import admitted_decode
 from fashion_pipeline.embeddings.encoding import Encoded, EncodeStage, End
 from fashion_pipeline.embeddings.machine import available_cores
 from fashion_pipeline.embeddings.pool import Decoded, DecodeWorker, Payload
@@ -89,7 +91,8 @@ class _Run:
         self.read, self.spec, self.options = read, spec, options
         self.on_batch, self.on_failure, self.progress = on_batch, on_failure, progress
         self.wanted: Channel[list[EmbedItem]] = Channel()
-        self.encoding = EncodeStage(spec, encoder_factory, options)
+        self.decode_options = options.decode_options or admitted_decode(spec)
+        self.encoding = EncodeStage(spec, encoder_factory, options, self.decode_options.mode)
         self.workers: list[DecodeWorker] = []
         self.encoded: list[Encoded] = []
         self.encoded_since = 0.0
@@ -103,14 +106,17 @@ class _Run:
         total = len(items) if isinstance(items, Sized) else None
         iterator = iter(items)
         first = list(islice(iterator, _SMALL_JOB))
+        self.encoding.total = total
         if first:
             count = self._worker_count(len(first))
             self.chunks: Channel[list[Payload]] = Channel(2 * count)
-            threads = self._start(count)
+            arena = Arena(self.encoding.most_under_way, self.spec.preprocessing)
+            threads = self._start(count, arena)
             try:
                 self._drive(chain(first, iterator), total)
             finally:
                 self._stop(threads)
+                arena.close()
         return self._report(time.perf_counter() - started)
 
     def _worker_count(self, images: int) -> int:
@@ -118,13 +124,18 @@ class _Run:
             return 1
         return self.options.workers or min(available_cores(), _MAX_WORKERS)
 
-    def _start(self, count: int) -> list[threading.Thread]:
+    def _start(self, count: int, arena: Arena) -> list[threading.Thread]:
         options = self.options
         settings = WorkerSettings(
-            self.spec.preprocessing, options.decode_options, options.decode, options.memory_limit
+            self.spec.preprocessing,
+            self.decode_options,
+            options.decode,
+            options.memory_limit,
+            arena.fd,
+            arena.size,
         )
-        self.workers = [DecodeWorker(settings, options.decode_timeout) for _ in range(count)]
-        targets: list[tuple[str, Callable[[], None]]] = [("encode", self.encoding.run)]
+        self.workers = [DecodeWorker(settings, arena, options.decode_timeout) for _ in range(count)]
+        targets: list[tuple[str, Callable[[], None]]] = [("encode", lambda: self.encoding.run(arena))]
         targets += [("read", self._read_loop)] * max(1, min(options.readers, count * 4))
         targets += [("decode", _bind(self._decode_loop, worker)) for worker in self.workers]
         threads = [
@@ -196,7 +207,8 @@ class _Run:
         started = time.perf_counter()
         names = tuple(name for part in parts for name in part.sha256)
         vectors = np.concatenate([part.vectors for part in parts])
-        self.on_batch(EmbeddedBatch(names, vectors, self.spec.image_model_id, provenance))
+        sizes = tuple(size for part in parts for size in part.sizes)
+        self.on_batch(EmbeddedBatch(names, vectors, self.spec.image_model_id, provenance, sizes))
         self.embedded += len(names)
         self.write_seconds += time.perf_counter() - started
 
@@ -226,14 +238,14 @@ class _Run:
         try:
             data = self.read(sha256)
         except (OSError, PermanentError, TransientError) as error:
-            self.encoding.pixels.put(Decoded(sha256, None, "read_failed", str(error)[:300]))
+            self.encoding.pixels.put(Decoded(sha256, None, None, "read_failed", str(error)[:300]))
             return None
         digest = sha256_bytes(data)
         with self.lock:
             self.read_seconds += time.perf_counter() - started
         if digest != sha256:
             detail = f"the stored bytes have SHA-256 {digest}: they were altered; fetch the picture again"
-            self.encoding.pixels.put(Decoded(sha256, None, "other_bytes", detail))
+            self.encoding.pixels.put(Decoded(sha256, None, None, "other_bytes", detail))
             return None
         return Payload(sha256, data)
 
@@ -275,11 +287,13 @@ class _Run:
             images_per_second=self.embedded / working,
             device=provenance.device if provenance else None,
             precision=provenance.precision if provenance else None,
+            decode_mode=self.decode_options.mode,
             batch_size=encoding.batch_size,
             workers=len(self.workers),
             model_id=self.spec.image_model_id,
             peak_memory=peak_memory(),
             worker_peak_memory=max((worker.peak for worker in self.workers), default=0),
+            device_peak_memory=encoding.device_peak_memory,
         )
 
 

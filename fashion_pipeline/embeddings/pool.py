@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from fashion_pipeline.embeddings.worker import LENGTH, WorkerSettings
+from fashion_pipeline.embeddings.arena import Arena
+from fashion_pipeline.embeddings.worker import ITEM, LENGTH, WorkerSettings
 from fashion_pipeline.errors import PermanentError
 
 _START_SECONDS = 60.0  # Python and Pillow start in 0.1 s; a loaded machine and cold files take far longer
@@ -31,10 +32,11 @@ class Payload:
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image's pixels (height x width x 3 bytes), or why there are none."""
+    """An image's pixels in a slot of the arena and its own (width, height), or why there are none."""
 
     sha256: str
-    pixels: bytes | None
+    slot: int | None
+    size: tuple[int, int] | None = None
     error: str | None = None
     detail: str = ""
 
@@ -52,6 +54,7 @@ class DecodeWorker:
     """A worker process; used from one thread. `seconds` is what it decoded, `peak` its memory in bytes."""
 
     settings: WorkerSettings
+    arena: Arena
     timeout: float
     seconds: float = 0.0
     peak: int = 0
@@ -94,35 +97,41 @@ class DecodeWorker:
             except _WorkerDied as death:
                 reason = str(death)
         detail = f"the decode worker ended {_KILLS} times on this image alone ({reason})"
-        return [Decoded(payload.sha256, None, "decode_crashed", detail)]
+        return [Decoded(payload.sha256, None, None, "decode_crashed", detail)]
 
     def _exchange(self, payloads: Sequence[Payload]) -> list[Decoded]:
         process = self._process or self._start()
+        slots = self.arena.take(len(payloads))
         try:
             with self._deadline(process, self.timeout * len(payloads)):
-                self._write(process, payloads)
+                self._write(process, payloads, slots)
                 answer = _read_message(process)
-                pixels = [
-                    None if error else _read(process, self.settings.image_bytes) for error in answer["errors"]
-                ]
         except (OSError, EOFError, ValueError) as error:
             process.kill()
             code = process.wait()
             self._discard()
             self.deaths += 1
+            # Nobody writes into them any more.
+            self.arena.give(slots)
             raise _WorkerDied(f"exit status {code}") from error
         self.seconds += float(answer["seconds"])
         self.peak = max(self.peak, int(answer["peak"]))
-        return [
-            Decoded(payload.sha256, image, *(error or (None, "")))
-            for payload, image, error in zip(payloads, pixels, answer["errors"], strict=True)
-        ]
+        decoded = []
+        for payload, slot, (first, second) in zip(payloads, slots, answer["results"], strict=True):
+            if isinstance(first, str):
+                self.arena.give([slot])
+                decoded.append(Decoded(payload.sha256, None, None, first, second))
+            else:
+                decoded.append(Decoded(payload.sha256, slot, (first, second)))
+        return decoded
 
-    def _write(self, process: "subprocess.Popen[bytes]", payloads: Sequence[Payload]) -> None:
+    def _write(
+        self, process: "subprocess.Popen[bytes]", payloads: Sequence[Payload], slots: Sequence[int]
+    ) -> None:
         assert process.stdin is not None
         process.stdin.write(LENGTH.pack(len(payloads)))
-        for payload in payloads:
-            process.stdin.write(LENGTH.pack(len(payload.data)))
+        for payload, slot in zip(payloads, slots, strict=True):
+            process.stdin.write(ITEM.pack(slot, len(payload.data)))
             process.stdin.write(payload.data)
         process.stdin.flush()
 
@@ -138,6 +147,7 @@ class DecodeWorker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=_environment() | {"PYTHONPATH": path},
+            pass_fds=(self.arena.fd,),
         )
         self._process = process
         if self._closed.is_set():  # closed between the two lines above

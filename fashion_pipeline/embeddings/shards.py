@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,9 @@ _READ_ROWS = 4096  # 12 MB of vectors at a time, however large a compacted shard
 _REFS_AT_ONCE = 50_000  # references grouped by shard at a time: some 10 MB
 _WORD = pa.dictionary(pa.int8(), pa.string())
 
+#: Elements of a stored vector. `float16` halves the file; a cosine then moves by less than 0.001.
+VectorType: TypeAlias = Literal["float32", "float16"]
+
 
 @dataclass(frozen=True)
 class ShardRef:
@@ -33,7 +36,7 @@ class ShardRef:
     rows: int
 
 
-def shard_schema(dtype: Literal["float32", "float16"] = "float32") -> pa.Schema:
+def shard_schema(dtype: VectorType = "float32") -> pa.Schema:
     """Columns of a shard: image digest, vector [768], model id and provenance."""
     element = pa.float16() if dtype == "float16" else pa.float32()
     return pa.schema(
@@ -53,12 +56,8 @@ def shard_folder(model_id: str) -> str:
     return f"embeddings/model={model_id}"
 
 
-def write_shard(
-    data: DataLocation, batch: EmbeddedBatch, *, dtype: Literal["float32", "float16"] = "float32"
-) -> ShardRef:
+def write_shard(data: DataLocation, batch: EmbeddedBatch, *, dtype: VectorType = "float32") -> ShardRef:
     """Write `batch` as a new shard, whole or not at all.
-
-    `float16` halves the file; a cosine between unit vectors then moves by less than 0.001.
 
     Raises:
         ValueError: the vectors are not finite unit vectors [n, 768], or do not match the digests.

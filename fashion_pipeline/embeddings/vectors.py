@@ -1,5 +1,6 @@
 """The values that pass between encoder, pipeline and shards, and the guard that every vector passes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -25,12 +26,16 @@ class Provenance:
 
 @dataclass(frozen=True)
 class EmbeddedBatch:
-    """Vectors of one model: row i of `vectors` (float32 [n, 768], unit length) is of image `sha256[i]`."""
+    """Vectors of one model: row i of `vectors` (float32 [n, 768], unit length) is of image `sha256[i]`.
+
+    `sizes` holds each image's own (width, height) as its decoder found it; a shard does not keep it.
+    """
 
     sha256: tuple[str, ...]
     vectors: Vectors
     model_id: str
     provenance: Provenance
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 class BadVectorError(PermanentError):
@@ -62,8 +67,31 @@ class ImageEncoder(Protocol):
         """How it computes; `decode_mode` says how its pixels were made."""
         ...
 
-    def encode_images(self, pixels: Pixels) -> Vectors:
-        """Unit vectors [n, 768] of uint8 images [n, height, width, 3]."""
+    @property
+    def overlap(self) -> int:
+        """Batches that may be started before the first is finished: 1 where the device works by itself."""
+        ...
+
+    @property
+    def compile_pays_after(self) -> float | None:
+        """Seconds of remaining work beyond which `compile` is worth its time; None where it never is."""
+        ...
+
+    @property
+    def device_peak_memory(self) -> int:
+        """Most bytes of a GPU's memory in use so far; 0 without one."""
+        ...
+
+    def buffer(self, images: int) -> Pixels:
+        """Memory for a batch, uint8 [images, height, width, 3], from which the device reads fastest."""
+        ...
+
+    def start(self, pixels: Pixels) -> Callable[[], Vectors]:
+        """Begin a batch, uint8 [n, height, width, 3]; what is returned waits for its vectors [n, 768]."""
+        ...
+
+    def compile(self, batch_size: int) -> bool:
+        """Make it faster for batches of one size, at the cost of a minute; whether it is."""
         ...
 
 

@@ -4,13 +4,15 @@ It is started as a plain process and not through `multiprocessing`, whose spawn 
 module again: a second of `dagster` in every worker. It reads requests from stdin, answers on stdout, and
 ends when stdin does, so that no worker outlives its parent.
 
-A request is a frame per image: its length (uint32) and its bytes, after the number of images (uint32).
-An answer is a JSON frame (uint32 length): per image null or [class, detail], the seconds used and the
-worker's peak memory; then the pixels of the images that decoded, in order.
+A request is the number of images (uint32), then for each its slot (uint32), its length (uint32) and its
+bytes. The pixels go into the slots of shared memory (`arena.py`). The answer is a JSON frame (uint32
+length): per image its width and height or its class of failure and detail, the seconds used and the
+worker's peak memory.
 """
 
 import importlib
 import json
+import mmap
 import os
 import signal
 import struct
@@ -20,21 +22,28 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import IO
 
-from fashion_pipeline.embeddings.decode import DecodeOptions, ImageDecodeError
+from fashion_pipeline.embeddings.decode import DecodeOptions, ImageDecodeError, Picture
 from fashion_pipeline.embeddings.spec import Preprocessing
 
-Decode = Callable[[bytes, Preprocessing, DecodeOptions], bytes]
+Decode = Callable[[bytes, Preprocessing, DecodeOptions], Picture]
 LENGTH = struct.Struct("<I")
+ITEM = struct.Struct("<II")
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker is told at its start. `decode` is `module:function`; `memory_limit` is in bytes."""
+    """What a worker is told at its start.
+
+    `decode` is `module:function`; `memory_limit` is in bytes, besides the `arena_bytes` of shared memory
+    behind the inherited descriptor `arena_fd`.
+    """
 
     preprocessing: Preprocessing
     options: DecodeOptions
     decode: str
     memory_limit: int | None
+    arena_fd: int
+    arena_bytes: int
 
     def to_json(self) -> str:
         """The settings as one command line argument."""
@@ -52,6 +61,8 @@ class WorkerSettings:
             DecodeOptions(**values["options"]),
             values["decode"],
             values["memory_limit"],
+            values["arena_fd"],
+            values["arena_bytes"],
         )
 
     @property
@@ -83,40 +94,40 @@ def serve(settings: WorkerSettings, requests: IO[bytes], answers: IO[bytes]) -> 
     """Answer requests until there are no more."""
     module, _, name = settings.decode.partition(":")
     decode: Decode = getattr(importlib.import_module(module), name)
+    arena = mmap.mmap(settings.arena_fd, settings.arena_bytes)
     _send(answers, {"ready": True})
     while header := requests.read(LENGTH.size):
         (count,) = LENGTH.unpack(header)
-        payloads = [requests.read(LENGTH.unpack(requests.read(LENGTH.size))[0]) for _ in range(count)]
+        items = []
+        for _ in range(count):
+            slot, length = ITEM.unpack(requests.read(ITEM.size))
+            items.append((slot * settings.image_bytes, requests.read(length)))
         started = time.perf_counter()
-        errors: list[tuple[str, str] | None] = []
-        images: list[bytes] = []
-        for payload in payloads:
+        results: list[tuple[object, object]] = []
+        for start, payload in items:
             try:
-                pixels = decode(payload, settings.preprocessing, settings.options)
-                if len(pixels) != settings.image_bytes:
-                    raise ImageDecodeError("decode_failed", f"decoded to {len(pixels)} bytes")
-                images.append(pixels)
-                errors.append(None)
+                picture = decode(payload, settings.preprocessing, settings.options)
+                if len(picture.pixels) != settings.image_bytes:
+                    raise ImageDecodeError("decode_failed", f"decoded to {len(picture.pixels)} bytes")
+                arena[start : start + settings.image_bytes] = picture.pixels
+                results.append((picture.width, picture.height))
             except ImageDecodeError as error:
-                errors.append((error.slug, error.detail[:300]))
+                results.append((error.slug, error.detail[:300]))
             except MemoryError:
-                errors.append(("decode_memory", "decoding needs more memory than a worker may use"))
+                results.append(("decode_memory", "decoding needs more memory than a worker may use"))
             except Exception as error:  # noqa: BLE001 - one bad image costs one image, whatever Pillow raised
-                errors.append(("decode_failed", f"{type(error).__name__}: {error}"[:300]))
+                results.append(("decode_failed", f"{type(error).__name__}: {error}"[:300]))
         seconds = time.perf_counter() - started
-        _send(answers, {"errors": errors, "seconds": seconds, "peak": peak_memory()}, images)
+        _send(answers, {"results": results, "seconds": seconds, "peak": peak_memory()})
 
 
-def _send(stream: IO[bytes], message: dict[str, object], images: list[bytes] | None = None) -> None:
-    header = json.dumps(message).encode()
-    stream.write(LENGTH.pack(len(header)) + header)
-    stream.writelines(images or [])
+def _send(stream: IO[bytes], message: dict[str, object]) -> None:
+    content = json.dumps(message).encode()
+    stream.write(LENGTH.pack(len(content)) + content)
     stream.flush()
 
 
-def _limit_memory(limit: int | None) -> None:
-    if limit is None:
-        return
+def _limit_memory(limit: int) -> None:
     try:
         import resource
 
@@ -138,7 +149,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     settings = WorkerSettings.from_json(sys.argv[1])
-    _limit_memory(settings.memory_limit)
+    if settings.memory_limit is not None:
+        _limit_memory(settings.memory_limit + settings.arena_bytes)
     _lower_priority()
     try:
         from PIL import AvifImagePlugin

@@ -10,16 +10,17 @@ from fashion_pipeline.catalog.images import (
     embedded_images,
     images_to_embed,
     record_decode_failures,
+    record_sizes,
     record_vectors,
 )
 from fashion_pipeline.embeddings.encoder import Encoder
 from fashion_pipeline.embeddings.pipeline import embed
 from fashion_pipeline.embeddings.report import EmbedFailure, EmbedItem, EmbedReport, PipelineOptions
-from fashion_pipeline.embeddings.shards import write_shard
-from fashion_pipeline.embeddings.spec import read_spec
+from fashion_pipeline.embeddings.shards import VectorType, write_shard
+from fashion_pipeline.embeddings.spec import ModelSpec
 from fashion_pipeline.embeddings.vectors import EmbeddedBatch
 from fashion_pipeline.images.store import ImageStore
-from fashion_pipeline.line.points import Serving, serving_model_ref
+from fashion_pipeline.line.points import Serving, serving_model
 from fashion_pipeline.storage import DataLocation
 
 Progress = Callable[[int, int | None], None]
@@ -51,47 +52,83 @@ def embed_images(
     candidate_ref: str,
     load: Callable[[str], Encoder],
     options: PipelineOptions | None = None,
+    vector_type: VectorType = "float32",
     progress: Progress | None = None,
 ) -> EmbedStageReport:
     """Embed what a store's active products show and the serving model has not embedded.
+
+    Args:
+        serving: the collection behind the alias; its metadata names the model.
+        candidate_ref: the model that the settings name; it may be the serving one.
+
+    Raises:
+        ModelError: no folder holds the serving model.
+    """
+    return embed_by_model(
+        database,
+        data,
+        store_id,
+        model_id=serving.model_id,
+        find=lambda: serving_model(serving, candidate_ref),
+        load=load,
+        options=options,
+        vector_type=vector_type,
+        progress=progress,
+    )
+
+
+def embed_by_model(
+    database: Database,
+    data: DataLocation,
+    store_id: str,
+    *,
+    model_id: str,
+    find: Callable[[], ModelSpec],
+    load: Callable[[str], Encoder],
+    options: PipelineOptions | None = None,
+    vector_type: VectorType = "float32",
+    progress: Progress | None = None,
+) -> EmbedStageReport:
+    """Embed what a store's active products show and one model has not embedded.
 
     Each batch becomes a shard, then rows of the ledger, so that a crash repeats at most one batch. The
     model is loaded when the first picture is ready, and freed at the end.
 
     Args:
-        serving: the collection behind the alias; its metadata names the model.
-        candidate_ref: the model that the settings name; it may be the serving one.
+        model_id: its image model id.
+        find: where it lies; asked only when something is due.
         load: loads a model by its reference.
 
     Raises:
-        ModelError: no folder holds the serving model.
+        ModelError: `find` does not find it, or what loads is another model.
     """
     began = time.perf_counter()
     images = ImageStore(data)
     with database.lock(store_id, "image_embeddings"):
-        due = images_to_embed(database, store_id, serving.model_id)
-        before = embedded_images(database, store_id, serving.model_id)
+        due = images_to_embed(database, store_id, model_id)
+        before = embedded_images(database, store_id, model_id)
         if not due:
-            return EmbedStageReport(serving.model_id, 0, before, 0, None, (), time.perf_counter() - began)
-        model_ref = serving_model_ref(serving, candidate_ref)
+            return EmbedStageReport(model_id, 0, before, 0, None, (), time.perf_counter() - began)
+        spec = find()
         entered = 0
         failures: list[EmbedFailure] = []
         loaded: list[Encoder] = []
 
         def load_once() -> Encoder:
-            loaded.append(load(model_ref))
+            loaded.append(load(spec.ref))
             return loaded[0]
 
         def on_batch(batch: EmbeddedBatch) -> None:
             nonlocal entered
-            shard = write_shard(data, batch)
+            shard = write_shard(data, batch, dtype=vector_type)
             entered += record_vectors(database, batch.model_id, shard.key, batch.sha256)
+            record_sizes(database, zip(batch.sha256, batch.sizes, strict=True))
 
         try:
             report = embed(
                 [EmbedItem(sha256) for sha256 in due],
                 images.read,
-                spec=read_spec(model_ref),
+                spec=spec,
                 encoder_factory=load_once,
                 on_batch=on_batch,
                 on_failure=failures.append,
@@ -106,5 +143,5 @@ def embed_images(
             )
             ask_again(database, (each.sha256 for each in failures if not each.permanent))
     return EmbedStageReport(
-        serving.model_id, len(due), before, entered, report, tuple(failures), time.perf_counter() - began
+        model_id, len(due), before, entered, report, tuple(failures), time.perf_counter() - began
     )

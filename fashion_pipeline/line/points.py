@@ -10,7 +10,7 @@ from fashion_pipeline.catalog import points as ledger
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.points import PointChange, PointCounts
 from fashion_pipeline.embeddings.shards import read_vectors
-from fashion_pipeline.embeddings.spec import read_spec
+from fashion_pipeline.embeddings.spec import ModelSpec, read_spec
 from fashion_pipeline.errors import CollectionError, ModelError
 from fashion_pipeline.index.collection import collection_name, ensure_serving
 from fashion_pipeline.index.payload import PAYLOAD_VERSION, payload_for
@@ -120,7 +120,12 @@ def serving_collection(vectors: VectorStore, alias: str) -> Serving:
 
 
 def serving_model_ref(serving: Serving, candidate_ref: str) -> str:
-    """Where the serving model lies: where it was when the collection was made, else the settings' folder.
+    """Where the serving model lies, `local-dir:<folder>`; see `serving_model`."""
+    return serving_model(serving, candidate_ref).ref
+
+
+def serving_model(serving: Serving, candidate_ref: str) -> ModelSpec:
+    """The serving model, from where it was when the collection was made, else from the settings' folder.
 
     A collection outlives the folder that its model was first loaded from.
 
@@ -130,13 +135,13 @@ def serving_model_ref(serving: Serving, candidate_ref: str) -> str:
     problems = []
     for ref in (serving.model_ref, candidate_ref):
         try:
-            found = read_spec(ref).image_model_id
+            found = read_spec(ref)
         except ModelError as error:
             problems.append(str(error))
             continue
-        if found == serving.model_id:
-            return ref
-        problems.append(f"{ref} holds {found}")
+        if found.image_model_id == serving.model_id:
+            return found
+        problems.append(f"{ref} holds {found.image_model_id}")
     raise ModelError(
         f"the collection {serving.collection!r} serves the model {serving.model_id}, which is nowhere to be found: "
         f"{'; '.join(dict.fromkeys(problems))}. Put that model's folder back, or set FASHION_PIPELINE_MODEL to it"

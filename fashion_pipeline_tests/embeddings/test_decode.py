@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from fashion_pipeline.embeddings.decode import DecodeOptions, ImageDecodeError, decode_image, decode_pixels
+from fashion_pipeline.embeddings.decode import DecodeOptions, ImageDecodeError, decode_image, decode_picture
 from fashion_pipeline.embeddings.spec import Preprocessing
 from fashion_pipeline_tests.embeddings.pictures import bomb_header, encoded, halves, jpeg, photo
 
@@ -34,7 +34,7 @@ def left_and_right(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def slug_of(data: bytes, options: DecodeOptions = OPTIONS) -> str:
     with pytest.raises(ImageDecodeError) as caught:
-        decode_pixels(data, shape(), options)
+        decode_picture(data, shape(), options)
     return caught.value.slug
 
 
@@ -214,10 +214,10 @@ def test_pixel_limits() -> None:
     assert slug_of(bomb_header()) == "too_many_pixels"
     data = jpeg(1, 100, 101)
     assert slug_of(data, DecodeOptions(max_pixels=10_000)) == "too_many_pixels"
-    assert len(decode_pixels(data, shape(), DecodeOptions(max_pixels=10_100))) == 64 * 64 * 3
+    assert len(decode_picture(data, shape(), DecodeOptions(max_pixels=10_100)).pixels) == 64 * 64 * 3
     sliver = encoded(Image.new("RGB", (1, 5000)), "PNG")
     with pytest.raises(ImageDecodeError, match="too narrow"):
-        decode_pixels(sliver, shape(mode="shortest"), OPTIONS)
+        decode_picture(sliver, shape(mode="shortest"), OPTIONS)
 
 
 def test_draft_mode_stays_close_and_does_not_enlarge() -> None:
@@ -243,7 +243,7 @@ def test_damaged_bytes_give_pixels_or_a_class() -> None:
             for _ in range(generator.randint(1, 12)):
                 data[generator.randrange(min(len(data), 400))] = generator.randrange(256)
             try:
-                assert len(decode_pixels(bytes(data), shape(), OPTIONS)) == 64 * 64 * 3
+                assert len(decode_picture(bytes(data), shape(), OPTIONS).pixels) == 64 * 64 * 3
                 seen.add("pixels")
             except ImageDecodeError as error:
                 seen.add(error.slug)

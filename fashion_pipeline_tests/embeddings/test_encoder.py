@@ -19,6 +19,7 @@ from fashion_pipeline.embeddings.decode import decode_image
 from fashion_pipeline.embeddings.encoder import Encoder, cpu_has_bf16, load_encoder
 from fashion_pipeline.embeddings.golden import GOLDEN_TEXT, golden_picture
 from fashion_pipeline.embeddings.machine import available_cores
+from fashion_pipeline.embeddings.open_clip_folder import check_preprocessing
 from fashion_pipeline.embeddings.spec import ModelSpec
 from fashion_pipeline.embeddings.vectors import BadVectorError, EncoderMemoryError, unit_vectors
 from fashion_pipeline.errors import ModelError
@@ -194,13 +195,13 @@ def test_a_preprocessor_other_than_the_spec_is_refused(
     model = tiny_encoder._model
     monkeypatch.setattr(model.visual, "preprocess_cfg", model.visual.preprocess_cfg | {key: value})
     with pytest.raises(ModelError, match=words):
-        module._check_preprocessing(tiny_encoder.spec, model)
+        check_preprocessing(tiny_encoder.spec, model)
 
 
 def test_another_context_length_is_refused(own: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own._model, "context_length", CONTEXT + 1)
     with pytest.raises(ModelError, match="context length"):
-        module._check_preprocessing(own.spec, own._model)
+        check_preprocessing(own.spec, own._model)
 
 
 def test_a_tokenizer_of_another_model_is_refused(tiny_folder: Path, tmp_path: Path) -> None:

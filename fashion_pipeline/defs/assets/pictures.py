@@ -22,6 +22,7 @@ from fashion_pipeline.defs.resources import (
     StorageResource,
     VectorStoreResource,
 )
+from fashion_pipeline.embeddings.report import EmbedReport
 from fashion_pipeline.embeddings.shards import shard_schema
 from fashion_pipeline.line.embed import embed_images
 from fashion_pipeline.line.images import fetch_images, picture_sheet
@@ -128,6 +129,8 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 serving=serving_collection(vectors.open(), vectors.alias()),
                 candidate_ref=encoder.candidate(),
                 load=encoder.load,
+                options=encoder.options(),
+                vector_type=encoder.vector_type(),
                 progress=progress_to(context.log, f"store {where.store}: pictures embedded"),
             )
         pipeline = report.pipeline
@@ -139,20 +142,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             failed=len(report.failures),
         )
         if pipeline is not None:
-            metadata |= (
-                {
-                    "failures": dg.MetadataValue.md(md.tally("failure", pipeline.failed)),
-                    "images_per_second": dg.MetadataValue.float(round(pipeline.images_per_second, 1)),
-                    "encoder_wait_percent": dg.MetadataValue.float(
-                        round(100 * pipeline.encoder_wait_share, 1)
-                    ),
-                    "peak_memory_mib": dg.MetadataValue.int(pipeline.peak_memory >> 20),
-                }
-                | md.texts(
-                    device=pipeline.device, precision=pipeline.precision, batch_size=pipeline.batch_size
-                )
-                | md.seconds(**pipeline.stage_seconds)
-            )
+            metadata |= _pipeline_metadata(pipeline, encoder.price_per_hour())
         result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=metadata | md.seconds(total=report.seconds)
         )
@@ -164,3 +154,30 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         )
 
     return [product_images, image_embeddings]
+
+
+def _pipeline_metadata(report: EmbedReport, price_per_hour: float | None) -> md.Metadata:
+    numbers = {
+        "images_per_second": report.images_per_second,
+        "encoder_wait_percent": 100 * report.encoder_wait_share,
+    }
+    cost = None if price_per_hour is None else report.cost_per_thousand(price_per_hour)
+    if cost is not None:
+        numbers["cost_per_1000_images"] = cost
+    return (
+        {"failures": dg.MetadataValue.md(md.tally("failure", report.failed))}
+        | {name: dg.MetadataValue.float(float(f"{number:.4g}")) for name, number in numbers.items()}
+        | md.counts(
+            peak_memory_mib=report.peak_memory >> 20,
+            worker_peak_memory_mib=report.worker_peak_memory >> 20,
+            device_peak_memory_mib=report.device_peak_memory >> 20,
+            decode_workers=report.workers,
+        )
+        | md.texts(
+            device=report.device,
+            precision=report.precision,
+            decode=report.decode_mode,
+            batch_size=report.batch_size,
+        )
+        | md.seconds(**report.stage_seconds)
+    )
