@@ -26,7 +26,10 @@ _WIDTH, _HEIGHT = 1200, 1600
 
 @dataclass(frozen=True)
 class DraftMeasure:
-    """The worst and the mean cosine between vectors of draft and of full decode, over so many pictures."""
+    """The worst and the mean cosine between vectors of draft and of full decode, over so many pictures.
+
+    Pictures that are too small to be scaled while they are decoded are not counted.
+    """
 
     image_model_id: str
     pictures: int
@@ -48,9 +51,10 @@ def measure_draft(encoder: Encoder, photos: Iterable[bytes]) -> DraftMeasure:
     shape = encoder.spec.preprocessing
     cosines: list[float] = []
     for data in photos:
-        both = [decode_image(data, shape, DecodeOptions(draft=draft)) for draft in (False, True)]
-        full, draft = encoder.encode_images(np.stack(both))
-        cosines.append(float(full @ draft))
+        pixels = [decode_image(data, shape, DecodeOptions(draft=draft)) for draft in (False, True)]
+        if not np.array_equal(*pixels):
+            full, draft = encoder.encode_images(np.stack(pixels))
+            cosines.append(float(full @ draft))
     mean = float(np.mean(cosines)) if cosines else 0.0
     return DraftMeasure(encoder.spec.image_model_id, len(cosines), min(cosines, default=0.0), mean)
 
@@ -89,7 +93,7 @@ def hard_photos() -> Iterator[bytes]:
     y, x = np.mgrid[0:_HEIGHT, 0:_WIDTH]
     generator = np.random.default_rng(20261128)
     body = (np.abs(x / _WIDTH - 0.5) < 0.16 + 0.2 * y / _HEIGHT) & (y > 150) & (y < 1450)
-    for period in (5, 9, 17, 40):
+    for period in (5, 12, 33):
         stripes = (x + y) // period % 2
         checks = (x // period + y // period) % 2
         dots = ((x % (2 * period) - period) ** 2 + (y % (2 * period) - period) ** 2) < (period * 0.6) ** 2
