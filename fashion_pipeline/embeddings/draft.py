@@ -51,10 +51,11 @@ def measure_draft(encoder: Encoder, photos: Iterable[bytes]) -> DraftMeasure:
     shape = encoder.spec.preprocessing
     cosines: list[float] = []
     for data in photos:
-        pixels = [decode_image(data, shape, DecodeOptions(draft=draft)) for draft in (False, True)]
-        if not np.array_equal(*pixels):
-            full, draft = encoder.encode_images(np.stack(pixels))
-            cosines.append(float(full @ draft))
+        full = decode_image(data, shape)
+        draft = decode_image(data, shape, DecodeOptions(draft=True))
+        if not np.array_equal(full, draft):
+            vectors = encoder.encode_images(np.stack([full, draft]))
+            cosines.append(float(vectors[0] @ vectors[1]))
     mean = float(np.mean(cosines)) if cosines else 0.0
     return DraftMeasure(encoder.spec.image_model_id, len(cosines), min(cosines, default=0.0), mean)
 
