@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fashion_pipeline.errors import FashionPipelineError
+from fashion_pipeline.logs import formatter
 from fashion_pipeline.settings import load_settings
 
 app = typer.Typer(
@@ -63,6 +64,51 @@ def migrate() -> None:
         print(f"the tables are at revision {before.newest}: nothing to do")
     else:
         print(f"the tables went from revision {before.current or 'nothing'} to {before.newest}")
+
+
+@app.command()
+def pools() -> None:
+    """Set how many steps at once encode, write points, and fetch, in Dagster's database."""
+    from fashion_pipeline.commands.pools import run_pools
+
+    raise typer.Exit(run_pools(load_settings()))
+
+
+@app.command()
+def retire(
+    store: Annotated[str, typer.Argument(help="a store that is `retired` in feeds.yaml")],
+    apply: Annotated[bool, typer.Option(help="do it; without it this is a preview")] = False,
+) -> None:
+    """Make a retired store's products tombstones and delete its points, after a preview."""
+    from fashion_pipeline.commands.retire import run_retire
+
+    raise typer.Exit(run_retire(load_settings(), store, apply=apply))
+
+
+@app.command()
+def backfill(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="first day")],
+    last: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=["%Y-%m-%d"], help="last day; the first one if not given"),
+    ] = None,
+    store: Annotated[list[str] | None, typer.Option(help="only these stores, not every active one")] = None,
+    asset: Annotated[list[str] | None, typer.Option(help="only these assets, not the whole line")] = None,
+    priority: Annotated[int, typer.Option(help="below 0: behind the day's own runs")] = -1,
+    ui: Annotated[str | None, typer.Option(help="address of the Dagster UI")] = None,
+) -> None:
+    """Ask the running Dagster for a run of the line, or of some assets, for each store and day."""
+    from fashion_pipeline.commands.backfill import BackfillRequest, run_backfill
+
+    settings = load_settings()
+    request = BackfillRequest(
+        stores=tuple(store or ()),
+        first=first.date(),
+        last=(last or first).date(),
+        assets=tuple(asset or ()),
+        priority=str(priority),
+    )
+    raise typer.Exit(run_backfill(settings, request, ui or settings.ui_url))
 
 
 @app.command()
@@ -191,11 +237,11 @@ def main() -> None:
     handler = logging.StreamHandler()
     # Dagster lowers the level of our loggers for its own log; the terminal shows what needs a person.
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
     # As an exit, so that what this process started is stopped on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        handler.setFormatter(formatter(load_settings().log_format))
         app()
     except FashionPipelineError as error:
         sys.exit(f"fashion-pipeline: {error}")

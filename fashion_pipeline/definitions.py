@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from fashion_pipeline import parts
-from fashion_pipeline.defs import jobs, schedules
+from fashion_pipeline.defs import alerts, housekeeping, jobs, loggers, schedules, sensors
 from fashion_pipeline.defs.assets import catalog, feeds, index, pictures, reports
 from fashion_pipeline.defs.checks import line as line_checks
 from fashion_pipeline.defs.checks import reports as report_checks
@@ -19,7 +19,7 @@ from fashion_pipeline.defs.resources import (
     StorageResource,
     VectorStoreResource,
 )
-from fashion_pipeline.settings import load_settings
+from fashion_pipeline.settings import load_settings, mounted_secrets
 
 
 def build_definitions(environ: Mapping[str, str] | None = None) -> dg.Definitions:
@@ -33,10 +33,11 @@ def build_definitions(environ: Mapping[str, str] | None = None) -> dg.Definition
     """
     settings = load_settings(environ)
     settings.check()
-    stores = parts.open_feeds(settings, environ if environ is not None else os.environ)
+    answers = environ if environ is not None else os.environ
+    stores = parts.open_feeds(settings, mounted_secrets(answers) | dict(answers))
     partitions = line_partitions(stores)
     line = jobs.line_job()
-    others = jobs.other_jobs()
+    others = [*jobs.other_jobs(), housekeeping.housekeeping_job()]
     given = dict(environ or {})
     with warnings.catch_warnings():
         # Partitioned checks are in preview; what we rely on is held by tests, and the notice is no user's concern.
@@ -53,6 +54,8 @@ def build_definitions(environ: Mapping[str, str] | None = None) -> dg.Definition
         asset_checks=[*checks, *report_checks.build(stores)],
         jobs=[line, *others],
         schedules=schedules.build(stores, line, others),
+        sensors=[*sensors.build(line), alerts.build(settings, given)],
+        loggers=loggers.build(settings),
         resources={
             "database": DatabaseResource(environment=given),
             "storage": StorageResource(environment=given),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -103,6 +104,23 @@ class Settings(BaseSettings):
         PREFIX + "FETCH_CONCURRENCY", "image requests under way at once in a run", default=64, ge=1, le=1024
     )
 
+    alert_webhook: SecretStr | None = _variable(
+        PREFIX + "ALERT_WEBHOOK",
+        "where failures and recoveries are posted as JSON; none: nowhere",
+        default=None,
+    )
+    ui_url: str | None = _variable(
+        PREFIX + "UI_URL", "address of the Dagster UI, for links and for `backfill`", default=None
+    )
+    log_format: Literal["text", "json"] = _variable(
+        PREFIX + "LOG_FORMAT", "`text`, or `json`: one object per line", default="text"
+    )
+    secrets_dir: Path | None = _variable(
+        PREFIX + "SECRETS_DIR",
+        "folder of mounted secrets: a file named like a variable holds its value",
+        default=None,
+    )
+
     @field_validator("allowed_hosts", "file_roots", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -125,6 +143,25 @@ class Settings(BaseSettings):
                 "not a URL of PostgreSQL: write postgresql+psycopg://user:password@host/database"
             )
         return value
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("a webhook is an http(s) URL")
+        return value
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values that may stand in no log, message or table."""
+        urls = (self.database_url, self.dagster_pg_url)
+        found = [value.get_secret_value() for value in (self.qdrant_api_key, self.alert_webhook) if value]
+        found += [
+            password
+            for url in urls
+            if url is not None and (password := urlsplit(url.get_secret_value()).password)
+        ]
+        return tuple(found)
 
     @property
     def embedded(self) -> bool:
@@ -204,6 +241,31 @@ class Settings(BaseSettings):
         )
 
 
+def mounted_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the files of `FASHION_PIPELINE_SECRETS_DIR` hold, by the variable that each is named like.
+
+    Raises:
+        SettingsError: the folder is not there.
+    """
+    given = environ.get(PREFIX + "SECRETS_DIR")
+    if not given:
+        return {}
+    return {
+        path.name: path.read_text(encoding="utf-8").strip()
+        for path in sorted(_folder(Path(given)).iterdir())
+        # Kubernetes mounts keep their versions in hidden folders beside the files.
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise SettingsError(
+            f"{PREFIX}SECRETS_DIR is {str(path)!r}, which is no folder: mount it, or unset it"
+        )
+    return path
+
+
 def load_settings(
     environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")
 ) -> Settings:
@@ -218,8 +280,12 @@ def load_settings(
     """
     try:
         if environ is not None:
-            return Settings.model_validate({key: value for key, value in environ.items() if value != ""})
-        return Settings(_env_file=env_file)  # type: ignore[call-arg] # pydantic-settings' own argument
+            given = {key: value for key, value in environ.items() if value != ""}
+            return Settings.model_validate(mounted_secrets(given) | given)
+        first = Settings(_env_file=env_file)  # type: ignore[call-arg] # pydantic-settings' own argument
+        if first.secrets_dir is None:
+            return first
+        return Settings(_env_file=env_file, _secrets_dir=_folder(first.secrets_dir))  # type: ignore[call-arg]
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"settings that cannot be used: {problems}") from error

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "fashion_pipeline"
 BASE = frozenset({"errors", "ids", "storage", "netguard"})
 #: Each stage may use the value types of the stages before it.
 STAGES = ("feeds", "cleaning", "catalog", "images", "embeddings", "index")
-PARTS = frozenset({"settings", "parts", "home", "version"})
+PARTS = frozenset({"settings", "parts", "home", "version", "logs"})
 EVERYTHING = frozenset({*BASE, *STAGES, *PARTS, "line", "defs", "definitions", "demo", "commands"})
 
 #: What each member of the package may import, beside itself.
@@ -26,21 +26,23 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "bootstrap": frozenset(),
     "netguard": frozenset({"errors"}),
     "storage": frozenset({"errors"}),
+    "logs": frozenset(),
+    "webhook": frozenset({"errors"}),
     "settings": frozenset({"errors"}),
     **{stage: BASE | frozenset(STAGES[:position]) for position, stage in enumerate(STAGES)},
     "line": BASE | frozenset(STAGES),
     "demo": frozenset(),
     "parts": BASE | frozenset(STAGES) | {"settings"},
     "home": BASE | {"settings", "parts"},
-    "defs": BASE | frozenset(STAGES) | {"line", "settings", "parts", "version"},
+    "defs": BASE | frozenset(STAGES) | {"line", "settings", "parts", "version", "logs", "webhook"},
     "definitions": frozenset({"defs", "parts", "settings"}),
     "commands": EVERYTHING,
-    "cli": frozenset({"errors", "settings", "commands", "parts", "home", "catalog"}),
+    "cli": frozenset({"errors", "settings", "commands", "parts", "home", "catalog", "logs"}),
 }
 
 #: Distributions that only some modules may import, by prefix of the module's name.
 HOME_OF = {
-    "dagster": ("defs", "definitions", "commands.demo"),
+    "dagster": ("defs", "definitions", "commands.demo", "commands.pools"),
     "sqlalchemy": ("catalog",),
     "alembic": ("catalog",),
     "psycopg": ("catalog",),
@@ -67,6 +69,8 @@ ENVIRONMENT = {
     "commands.demo": "the same",
     "commands.doctor": "the same",
     "commands.reconcile": "the same",
+    "commands.backfill": "the same",
+    "commands.retire": "the same",
     "commands.dev": "the environment of `dagster dev`",
     "home": "DAGSTER_HOME is Dagster's variable; puts what Dagster reads into the environment",
     "embeddings.open_clip_folder": "keeps the Hugging Face client off the network while it loads",

@@ -216,3 +216,33 @@ def test_folders_are_absolute_wherever_a_process_starts(
     assert settings.data_location == found.data_location == str(tmp_path / "my data")
     assert settings.feeds_path == tmp_path / "feeds.yaml"
     assert settings.model_ref == f"local-dir:{tmp_path / 'models' / 'a'}"
+
+
+def test_secrets_may_be_mounted_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "DATABASE_URL").write_text("postgresql+psycopg://u:mounted@host/fashion\n")
+    (folder / "QDRANT_API_KEY").write_text("mounted-key\n")
+    environ = {"FASHION_PIPELINE_SECRETS_DIR": str(folder)}
+    found = load_settings(environ)
+    assert found.database_url is not None
+    assert found.database_url.get_secret_value().endswith("mounted@host/fashion")
+    assert found.secrets == ("mounted-key", "mounted")
+    # The environment wins, and both ways of reading agree.
+    monkeypatch.setenv("FASHION_PIPELINE_SECRETS_DIR", str(folder))
+    monkeypatch.setenv("QDRANT_API_KEY", "given-key")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    read = load_settings(env_file=None)
+    assert read.database_url == found.database_url
+    assert read.qdrant_api_key is not None
+    assert read.qdrant_api_key.get_secret_value() == "given-key"
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="SECRETS_DIR"):
+        load_settings({"FASHION_PIPELINE_SECRETS_DIR": str(tmp_path / "none")})
+
+
+def test_a_webhook_is_a_web_address() -> None:
+    with pytest.raises(SettingsError, match="ALERT_WEBHOOK"):
+        load_settings({"FASHION_PIPELINE_ALERT_WEBHOOK": "ftp://x"})

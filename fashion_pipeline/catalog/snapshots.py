@@ -8,7 +8,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from fashion_pipeline.catalog.models import FeedSnapshot, RejectedProduct, Store
 from fashion_pipeline.errors import PermanentError, VerdictError
@@ -143,6 +143,17 @@ def latest_snapshot(connection: Connection, store_id: str) -> Snapshot | None:
         .limit(1)
     ).first()
     return Snapshot.of(row) if row else None
+
+
+def captured_validators(connection: Connection, day: date) -> dict[str, tuple[str | None, str | None]]:
+    """(ETag, Last-Modified) of the last capture of `day`, refused ones included, by store."""
+    rows = connection.execute(
+        select(_columns.store_id, _columns.etag, _columns.last_modified)
+        .ext(distinct_on(_columns.store_id))
+        .where(_columns.day == day)
+        .order_by(_columns.store_id, _columns.captured_at.desc())
+    )
+    return {store: (etag, last_modified) for store, etag, last_modified in rows}
 
 
 def known_file(connection: Connection, store_id: str, sha256: str) -> str | None:

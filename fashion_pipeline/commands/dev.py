@@ -9,9 +9,10 @@ from pathlib import Path
 from types import FrameType
 
 from fashion_pipeline.catalog.migrate import migrate
+from fashion_pipeline.commands.pools import run_pools
 from fashion_pipeline.home import prepare_home, project_root
 from fashion_pipeline.parts import open_database
-from fashion_pipeline.settings import Settings
+from fashion_pipeline.settings import PREFIX, Settings
 
 #: `dagster dev` needs about 3 s to stop its processes; a run under way may need longer to be told.
 STOP_SECONDS = 30
@@ -20,9 +21,12 @@ STOP_SECONDS = 30
 def run_dev(settings: Settings, host: str, port: int) -> int:
     """Run webserver, daemon and code server until Ctrl-C or TERM; the exit code of `dagster dev`."""
     root = project_root()
-    environment = os.environ | prepare_home(settings)
+    run_pools(settings)
     migrate(open_database(settings), root / "alembic.ini")
     port = port or _free_port(host)
+    # Where an alert's link leads, unless the UI is reached by another address.
+    own = {PREFIX + "UI_URL": settings.ui_url or f"http://{host}:{port}"}
+    environment = os.environ | prepare_home(settings) | own
     command = [
         str(Path(sys.executable).with_name("dagster")),
         "dev",
@@ -32,6 +36,8 @@ def run_dev(settings: Settings, host: str, port: int) -> int:
         host,
         "-p",
         str(port),
+        "--log-format",
+        "json" if settings.log_format == "json" else "colored",
     ]
     # A process group of its own: each signal reaches it once, from here, and in its default disposition,
     # which a shell that starts jobs in the background takes away.

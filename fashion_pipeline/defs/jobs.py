@@ -4,6 +4,8 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
+from fashion_pipeline.defs.policies import CHANGED, LINE_SECONDS, MAX_RUNTIME, PRIORITY, REPORT_SECONDS
+
 #: What `dg.define_asset_job` returns; Dagster does not export its class.
 AssetJob: TypeAlias = Any
 
@@ -22,6 +24,7 @@ def line_job() -> AssetJob:
     return dg.define_asset_job(
         "line",
         selection=dg.AssetSelection.assets(*LINE_ASSETS),
+        tags={MAX_RUNTIME: LINE_SECONDS},
         description="Bring one store up to date: its feed of a day, through to its points in Qdrant.",
     )
 
@@ -32,16 +35,19 @@ def other_jobs() -> list[AssetJob]:
         dg.define_asset_job(
             "collection",
             selection=dg.AssetSelection.assets("qdrant_collection"),
+            tags={MAX_RUNTIME: REPORT_SECONDS},
             description="Make the collection and its alias where they are missing, and check them.",
         ),
         dg.define_asset_job(
             "quality",
             selection=dg.AssetSelection.assets("search_quality"),
+            tags={MAX_RUNTIME: REPORT_SECONDS},
             description="Measure the search over a sample of the catalogue.",
         ),
         dg.define_asset_job(
             "health",
             selection=dg.AssetSelection.assets("catalog_health"),
+            tags={MAX_RUNTIME: REPORT_SECONDS, PRIORITY: CHANGED},
             description="The table of stores that an on-call reads first.",
         ),
     ]

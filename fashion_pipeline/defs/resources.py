@@ -16,7 +16,7 @@ from fashion_pipeline.images.limits import FetchLimits
 from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.netguard import AddressPolicy
-from fashion_pipeline.settings import Settings, load_settings
+from fashion_pipeline.settings import Settings, load_settings, mounted_secrets
 from fashion_pipeline.storage import DataLocation
 
 
@@ -34,7 +34,8 @@ class SettingsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def environ(self) -> Mapping[str, str]:
         """What answers `${NAME}` references of feeds.yaml."""
-        return self.environment or os.environ
+        given = self.environment or os.environ
+        return mounted_secrets(given) | dict(given)
 
 
 class DatabaseResource(SettingsResource):

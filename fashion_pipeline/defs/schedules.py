@@ -8,6 +8,7 @@ import dagster as dg
 
 from fashion_pipeline.defs.jobs import AssetJob
 from fashion_pipeline.defs.partitions import LinePartition
+from fashion_pipeline.defs.policies import DUE, PRIORITY
 from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
 
 #: Between two ticks of the schedule `due_stores`.
@@ -57,17 +58,26 @@ def build(feeds: FeedsConfig, line: AssetJob, others: Sequence[AssetJob]) -> lis
             dg.RunRequest(
                 run_key=f"{partition.day}|{partition.store}",
                 partition_key=partition.key,
-                tags={"store": partition.store},
+                tags={"store": partition.store, PRIORITY: DUE},
             )
             for partition in due_stores(feeds, context.scheduled_execution_time)
         ]
         return requests or dg.SkipReason("no active store of feeds.yaml is due on this day")
 
-    crons = {"health": "45 * * * *", "quality": "30 4 * * *"}
+    crons = {
+        "health": ("45 * * * *", "Each hour, when most of the hour's runs have ended: the table of stores."),
+        "quality": ("30 4 * * *", "Each night: recall of the search over a sample."),
+        "housekeeping": ("15 3 * * *", "Each night: old reports and failed runs leave Dagster's database."),
+    }
     return [
         due_stores_schedule,
         *(
-            dg.ScheduleDefinition(name=f"{job.name}_schedule", job=job, cron_schedule=crons[job.name])
+            dg.ScheduleDefinition(
+                name=f"{job.name}_schedule",
+                job=job,
+                cron_schedule=crons[job.name][0],
+                description=crons[job.name][1],
+            )
             for job in others
             if job.name in crons
         ),

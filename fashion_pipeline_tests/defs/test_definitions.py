@@ -61,6 +61,7 @@ JOBS = {
     "collection": {"qdrant_collection"},
     "quality": {"search_quality"},
     "health": {"catalog_health"},
+    "housekeeping": set(),
 }  # fmt: skip
 
 

@@ -190,6 +190,7 @@ def test_schedules_start_stopped_and_lead_to_their_jobs(definitions: dg.Definiti
         "due_stores": "line",
         "health_schedule": "health",
         "quality_schedule": "quality",
+        "housekeeping_schedule": "housekeeping",
     }
     assert {each.default_status for each in found.values()} == {dg.DefaultScheduleStatus.STOPPED}
     assert {name: each.cron_schedule for name, each in found.items()} == {

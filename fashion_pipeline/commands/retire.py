@@ -1,0 +1,59 @@
+"""`fashion-pipeline retire`: a store's products leave the catalogue and the index, after a preview."""
+
+import os
+from datetime import UTC, datetime
+
+from rich.table import Table
+
+from fashion_pipeline import parts
+from fashion_pipeline.catalog.retire import store_holdings, tombstone_store
+from fashion_pipeline.commands.console import wide_console
+from fashion_pipeline.errors import PermanentError
+from fashion_pipeline.line.points import serving_collection, write_points
+from fashion_pipeline.settings import Settings
+
+
+def run_retire(settings: Settings, store_id: str, *, apply: bool) -> int:
+    """Show what a retired store still has; with `apply`, tombstone its products and delete its points.
+
+    Raises:
+        PermanentError: the store is not `retired` in feeds.yaml.
+    """
+    store = parts.open_feeds(settings, os.environ).store(store_id)
+    if store.status != "retired":
+        raise PermanentError(
+            f"store {store_id} is {store.status} in {settings.feeds_path}: set `status: retired` there and reload "
+            "the code location first, or its next run would list its products again"
+        )
+    database = parts.open_database(settings)
+    with database.connection() as connection:
+        holdings = store_holdings(connection, store_id)
+    table = Table(title=f"store {store_id}", title_justify="left")
+    for column in ("active products", "of them held", "points", "pictures of its own"):
+        table.add_column(column, justify="right")
+    numbers = (holdings.active, holdings.held, holdings.points, holdings.own_pictures)
+    table.add_row(*(f"{number:,}" for number in numbers))
+    console = wide_console()
+    console.print(table)
+    if not holdings.active and not holdings.points:
+        console.print("nothing to retire")
+        return 0
+    if not apply:
+        console.print(
+            "nothing was changed. --apply makes the products tombstones and deletes the points; rows, pictures "
+            "and vectors stay until `prune`, and a store that comes back needs no new embedding."
+        )
+        return 0
+    today = datetime.now(UTC).date()
+    with database.lock(store_id, "products"), database.connection() as connection:
+        gone = tombstone_store(connection, store_id, today)
+    vectors = parts.open_vectors(settings)
+    report = write_points(
+        database,
+        parts.open_data(settings),
+        vectors,
+        store_id,
+        serving=serving_collection(vectors, settings.alias),
+    )
+    console.print(f"{gone:,} products became tombstones of {today}; {report.deleted:,} points were deleted")
+    return 0

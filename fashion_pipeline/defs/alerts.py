@@ -1,0 +1,218 @@
+"""`alerts`: one message when a store's line breaks, one when it holds again.
+
+An incident is a job and store whose last finished run failed. Open ones stand in the sensor's cursor, so that
+a store that fails each hour is told once. A message that cannot be posted is posted at the next tick.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from fashion_pipeline import webhook
+from fashion_pipeline.defs.partitions import DAY, STORE
+from fashion_pipeline.settings import Settings, load_settings
+
+FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+FINISHED = [*FAILED, dg.DagsterRunStatus.SUCCESS]
+#: Finished runs that one tick reads; the next one goes on from there.
+BATCH = 500
+#: Stores that a message names; the health table has them all.
+NAMED = 20
+
+NEXT_STEP = {
+    "VerdictError": "look at the findings of clean_products; accept the feed there, or wait for a better one",
+    "DagsterAssetCheckFailedError": "look at the blocking check that failed; where the guards refused a feed that "
+    "is right, accept it in clean_products",
+    "FeedError": "look at the feed; the next run of raw_feeds fetches it anew",
+    "ForbiddenAddressError": "allow the host by name in FASHION_PIPELINE_ALLOWED_HOSTS, or mend the address",
+    "SettingsError": "run `fashion-pipeline doctor`",
+    "ModelError": "run `fashion-pipeline model check`",
+    "CollectionError": "run `fashion-pipeline doctor`, then `fashion-pipeline index reconcile`",
+    "TransientError": "nothing yet: it is tried again at the next tick; look at the other side if it stays",
+    "PermanentError": "mend what the message names, then materialize the failed asset's partition again",
+    "cancelled": "materialize the partition again; what was committed stays",
+    "worker lost": "nothing yet: Dagster starts the run again; look at the machine's memory if it stays",
+}
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What broke: job and store, since which run, why."""
+
+    job: str
+    store: str
+    day: str
+    run_id: str
+    step: str
+    error_class: str
+    message: str
+
+
+def build(settings: Settings, environment: Mapping[str, str]) -> dg.SensorDefinition:
+    """The sensor; it runs from the start where a webhook is set."""
+    running = dg.DefaultSensorStatus.RUNNING if settings.alert_webhook else dg.DefaultSensorStatus.STOPPED
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=30,
+        default_status=running,
+        description="Posts one message when a store's line breaks and one when it holds again, to "
+        "FASHION_PIPELINE_ALERT_WEBHOOK.",
+    )
+    def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        now = load_settings(environment or None)
+        if now.alert_webhook is None:
+            return dg.SkipReason("FASHION_PIPELINE_ALERT_WEBHOOK is not set")
+        url = now.alert_webhook.get_secret_value()
+        state = _State.of(context.cursor)
+        opened, closed = state.read(context.instance)
+        sent = [*_broken(opened, now.ui_url), *_mended(closed, now.ui_url)]
+        for message in sent:
+            webhook.post(url, message, secrets=now.secrets)
+        context.update_cursor(state.cursor())
+        return dg.SkipReason(f"{len(sent)} messages; {len(state.open)} incidents are open")
+
+    return alerts
+
+
+class _State:
+    """The cursor: open incidents by job and store, and how far the finished runs were read."""
+
+    def __init__(self, since: float, seen: set[str], open_: dict[str, Incident]) -> None:
+        self.since, self.seen, self.open = since, seen, open_
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "_State":
+        if cursor is None:
+            # History from before the sensor is not news.
+            return cls(datetime.now(UTC).timestamp() - 3600, set(), {})
+        told = json.loads(cursor)
+        return cls(
+            told["since"], set(told["seen"]), {key: Incident(**each) for key, each in told["open"].items()}
+        )
+
+    def cursor(self) -> str:
+        incidents = {key: asdict(each) for key, each in self.open.items()}
+        return json.dumps({"since": self.since, "seen": sorted(self.seen), "open": incidents})
+
+    def read(self, instance: dg.DagsterInstance) -> tuple[list[Incident], list[Incident]]:
+        """Incidents that opened and that closed since the last reading."""
+        # Runs that end in the same instant are told apart by `seen`.
+        after = datetime.fromtimestamp(self.since, UTC) - timedelta(seconds=1)
+        records = instance.get_run_records(
+            dg.RunsFilter(statuses=FINISHED, updated_after=after),
+            limit=BATCH,
+            order_by="update_timestamp",
+            ascending=True,
+        )
+        opened: dict[str, Incident] = {}
+        closed: dict[str, Incident] = {}
+        seen: set[str] = set()
+        for record in records:
+            run = record.dagster_run
+            stamp = record.update_timestamp.replace(tzinfo=UTC).timestamp()
+            self.since = max(self.since, stamp)
+            seen.add(run.run_id)
+            if run.run_id in self.seen or run.tags.get("dagster/will_retry") == "true":
+                continue
+            store = run.tags.get(f"dagster/partition/{STORE}", "")
+            key = f"{run.job_name}/{store}"
+            if run.status is dg.DagsterRunStatus.SUCCESS:
+                if key in opened:
+                    # It broke and was mended between two ticks: nobody has to come.
+                    del opened[key]
+                    self.open.pop(key, None)
+                elif key in self.open:
+                    closed[key] = self.open.pop(key)
+            elif key not in self.open:
+                opened[key] = self.open[key] = _incident(instance, run, store)
+                if key in closed:
+                    del closed[key], opened[key]
+        self.seen = seen
+        return list(opened.values()), list(closed.values())
+
+
+def _incident(instance: dg.DagsterInstance, run: dg.DagsterRun, store: str) -> Incident:
+    step, error_class, message = "", "worker lost", "the worker ended before it could say why"
+    if run.status is dg.DagsterRunStatus.CANCELED:
+        error_class, message = "cancelled", "a person or the machine stopped the run"
+    else:
+        failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        for entry in failures[:1]:
+            event = entry.get_dagster_event()
+            data = event.step_failure_data
+            step = str(event.step_key)
+            causes = []
+            cause = data.error
+            while cause is not None:
+                causes.append(cause)
+                cause = cause.cause
+            names = [str(each.cls_name) for each in causes]
+            # Ours says what to do; what is under it, what the library called it.
+            error_class = next(
+                (name for name in names if name in NEXT_STEP), names[-1] if names else "Failure"
+            )
+            described = data.user_failure_data.description if data.user_failure_data else None
+            message = described or (causes[-1].message if causes else "") or "no message"
+    day = run.tags.get(f"dagster/partition/{DAY}", "")
+    return Incident(run.job_name, store, day, run.run_id, step, error_class, message.strip()[:500])
+
+
+def _grouped(incidents: Iterable[Incident]) -> Iterator[list[Incident]]:
+    """What broke together for one reason is one incident to whoever is woken by it."""
+    groups: dict[tuple[str, str, str], list[Incident]] = {}
+    for incident in incidents:
+        groups.setdefault((incident.job, incident.step, incident.error_class), []).append(incident)
+    yield from groups.values()
+
+
+def _broken(incidents: Iterable[Incident], ui_url: str | None) -> Iterator[dict[str, Any]]:
+    for group in _grouped(incidents):
+        first = group[0]
+        step = NEXT_STEP.get(first.error_class, NEXT_STEP["PermanentError"])
+        lines = [
+            f"BROKEN: {_whom(group)}: {first.step or first.job} failed",
+            f"{first.error_class}: {first.message}",
+            f"next: {step}",
+            _link(first, ui_url),
+        ]
+        yield _message("broken", group, lines, next_step=step, link=_link(first, ui_url))
+
+
+def _mended(incidents: Iterable[Incident], ui_url: str | None) -> Iterator[dict[str, Any]]:
+    for group in _grouped(incidents):
+        lines = [f"MENDED: {_whom(group)}: {group[0].job} holds again after {group[0].error_class}"]
+        yield _message("mended", group, lines, next_step="nothing", link=_link(group[0], ui_url))
+
+
+def _message(kind: str, group: list[Incident], lines: list[str], **told: str) -> dict[str, Any]:
+    first = group[0]
+    return {
+        "text": "\n".join(lines),
+        "kind": kind,
+        "job": first.job,
+        "stores": [each.store for each in group if each.store],
+        "day": first.day,
+        "step": first.step,
+        "error_class": first.error_class,
+        "error": first.message,
+        "run_id": first.run_id,
+        **told,
+    }
+
+
+def _whom(group: list[Incident]) -> str:
+    stores = [f"{each.store} ({each.day})" for each in group if each.store]
+    if not stores:
+        return f"job {group[0].job}"
+    more = f" and {len(stores) - NAMED} more" if len(stores) > NAMED else ""
+    word = "store" if len(stores) == 1 else f"{len(stores)} stores"
+    return f"{word} {', '.join(stores[:NAMED])}{more}"
+
+
+def _link(incident: Incident, ui_url: str | None) -> str:
+    return f"{ui_url.rstrip('/')}/runs/{incident.run_id}" if ui_url else f"run {incident.run_id}"

@@ -1,0 +1,139 @@
+"""Alerts: one message per incident and one when it is over, posted to a real web server."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fashion_pipeline.defs import alerts
+from fashion_pipeline.errors import TransientError
+from fashion_pipeline.settings import load_settings
+from fashion_pipeline_tests.small_world import FIRST, SECOND, SmallWorld
+from fashion_pipeline_tests.web import Web, serving
+
+APPLIED = ["raw_feeds", "clean_products", "products"]
+PLANTED = "planted-webhook-secret"
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving() as web:
+        yield web
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+class Sensor:
+    """The sensor with a cursor that is kept from tick to tick."""
+
+    def __init__(self, web: Web, instance: dg.DagsterInstance) -> None:
+        self.environ = {
+            "FASHION_PIPELINE_PROFILE": "embedded",
+            "FASHION_PIPELINE_ALERT_WEBHOOK": f"{web.address}/hook/{PLANTED}",
+            "FASHION_PIPELINE_UI_URL": "https://dagster.example",
+        }
+        self.definition = alerts.build(load_settings(self.environ), self.environ)
+        self.web, self.instance = web, instance
+        self.cursor: str | None = None
+
+    def tick(self) -> list[dict[str, Any]]:
+        """What one tick posts."""
+        before = len(self.web.posted)
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
+        self.definition(context)
+        self.cursor = context.cursor
+        return self.web.posted[before:]
+
+
+def test_one_message_when_it_breaks_and_one_when_it_holds(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance
+) -> None:
+    sensor = Sensor(web, instance)
+    assert sensor.tick() == []
+    for _ in range(2):
+        assert not world.run("line", day=SECOND, instance=instance).success
+    (message,) = sensor.tick()
+    assert message["kind"] == "broken"
+    assert message["stores"] == ["alpha"]
+    assert message["day"] == str(SECOND)
+    assert message["step"] == "raw_feeds"
+    assert message["error_class"] == "PermanentError"
+    assert "alpha" in message["error"]
+    assert message["next_step"]
+    assert message["link"] == f"https://dagster.example/runs/{message['run_id']}"
+    for part in ("BROKEN", "alpha", message["error"], message["next_step"], message["link"]):
+        assert part in message["text"]
+    # It fails again and again: nobody is told twice, also after the daemon was started anew.
+    assert not world.run("line", day=SECOND, instance=instance).success
+    assert sensor.tick() == []
+    world.feed("alpha", SECOND, world.rows("alpha"))
+    assert world.run("line", day=SECOND, assets=APPLIED, instance=instance).success
+    (message,) = sensor.tick()
+    assert (message["kind"], message["stores"]) == ("mended", ["alpha"])
+    assert sensor.tick() == []
+    assert json.loads(str(sensor.cursor))["open"] == {}
+
+
+def test_a_store_that_works_is_no_news_and_another_one_is_an_incident_of_its_own(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance
+) -> None:
+    sensor = Sensor(web, instance)
+    assert world.run("line", day=FIRST, store="beta", assets=APPLIED, instance=instance).success
+    assert sensor.tick() == []
+    assert not world.run("line", day=SECOND, store="alpha", instance=instance).success
+    assert len(sensor.tick()) == 1
+    world.feed("beta", SECOND, world.rows("beta", 3))
+    assert not world.run("line", day=SECOND, store="beta", instance=instance).success
+    (message,) = sensor.tick()
+    assert (message["stores"], message["error_class"]) == (["beta"], "DagsterAssetCheckFailedError")
+    assert "guards_accept_the_snapshot" in message["error"]
+    assert "accept" in message["next_step"]
+
+
+def test_stores_that_break_together_are_one_incident(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance
+) -> None:
+    sensor = Sensor(web, instance)
+    for store in ("alpha", "beta"):
+        assert not world.run("line", day=SECOND, store=store, instance=instance).success
+    (message,) = sensor.tick()
+    assert sorted(message["stores"]) == ["alpha", "beta"]
+    assert "2 stores" in message["text"]
+
+
+def test_a_message_that_could_not_be_posted_is_posted_at_the_next_tick(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance
+) -> None:
+    sensor = Sensor(web, instance)
+    sensor.tick()
+    assert not world.run("line", day=SECOND, instance=instance).success
+    web.status = 503
+    with pytest.raises(TransientError, match="503") as caught:
+        sensor.tick()
+    assert PLANTED not in str(caught.value)
+    web.status = 200
+    assert len(sensor.tick()) == 1
+    assert sensor.tick() == []
+
+
+def test_no_secret_is_posted(web: Web) -> None:
+    from fashion_pipeline import webhook
+
+    webhook.post(
+        f"{web.address}/hook",
+        {"text": "pg://u:planted-password@h failed", "list": ["planted-key"]},
+        secrets=("planted-password", "planted-key", ""),
+    )
+    assert web.posted == [{"text": "pg://u:[secret]@h failed", "list": ["[secret]"]}]
+
+
+@pytest.mark.parametrize(("webhook", "status"), [("", "STOPPED"), ("https://hooks.example/x", "RUNNING")])
+def test_it_runs_where_a_webhook_is_set(webhook: str, status: str) -> None:
+    settings = load_settings({"FASHION_PIPELINE_ALERT_WEBHOOK": webhook})
+    assert alerts.build(settings, {}).default_status.value == status
