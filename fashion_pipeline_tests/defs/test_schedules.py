@@ -197,4 +197,5 @@ def test_schedules_start_stopped_and_lead_to_their_jobs(definitions: dg.Definiti
         "due_stores": "0 * * * *",
         "health_schedule": "45 * * * *",
         "quality_schedule": "30 4 * * *",
+        "housekeeping_schedule": "15 3 * * *",
     }
