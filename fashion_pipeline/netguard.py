@@ -189,24 +189,37 @@ def _checked(url: str, policy: AddressPolicy) -> tuple[SplitResult, URL]:
         raise _refused(url, "only http and https are allowed")
     if "@" in split.netloc:
         raise _refused(url, "no user name or password may stand in a URL")
+    problem = _host_problem(named, host or "", port, policy)
+    if problem is not None:
+        raise _refused(url, problem)
+    return split, parsed
+
+
+# Asked for every picture, and a store's pictures lie on a few hosts.
+@lru_cache(maxsize=4096)
+def _host_problem(named: str, host: str, port: int | None, policy: AddressPolicy) -> str | None:
+    """Why a URL of that host, as it is written and as the client reads it, may not be asked for."""
     if not host or not named or (named.isascii() and _normal_host(named) != _normal_host(host)):
-        raise _refused(url, "no host, or one that can be read in two ways")
+        return "no host, or one that can be read in two ways"
     allowed = policy.allows_host(host)
     address = _literal(host)
     if address is not None:
         allowed = allowed or policy.allows_address(address)
-        check_address(host, host, policy)
+        try:
+            check_address(host, host, policy)
+        except ForbiddenAddressError as error:
+            return str(error)
     else:
         name = host.removesuffix(".")
         if not HOST.fullmatch(name) or len(name) > 253:
-            raise _refused(url, "not a host name")
+            return "not a host name"
         # A last label that is a number makes libc read the whole as an IPv4 address in one of its old
         # forms (RFC 3986, section 7.4): 127.1, 0x7f000001, 0177.0.0.1, 2130706433.
         if NUMERIC_LABEL.fullmatch(name.rsplit(".", 1)[-1]):
-            raise _refused(url, "write an IPv4 address as four decimal numbers")
+            return "write an IPv4 address as four decimal numbers"
     if port not in DEFAULT_PORTS and not allowed:
-        raise _refused(url, f"port {port} is only allowed for allowed hosts")
-    return split, parsed
+        return f"port {port} is only allowed for allowed hosts"
+    return None
 
 
 def _refused(url: str, why: str) -> ForbiddenAddressError:

@@ -5,7 +5,9 @@ fsynced, then renamed; on an object store by one upload. What exists under a key
 unless the caller says that it replaces.
 """
 
+import ctypes
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -18,6 +20,9 @@ from typing import IO, Any
 import fsspec
 
 from fashion_pipeline.errors import PermanentError, SettingsError
+
+#: Keys as the line makes them, which need no further look: a picture is one of many thousands.
+PLAIN_KEY = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*(/[A-Za-z0-9_=-][A-Za-z0-9_.=-]*)*")
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class DataLocation:
         self.url = url
         protocol, separator, _ = url.partition("://")
         self._local: Path | None = None
+        self._prefix = ""
         self._fs: Any = None
         if not separator or protocol == "file":
             self._local = Path(url.removeprefix("file://")).absolute()
@@ -62,6 +68,8 @@ class DataLocation:
         return self._local
 
     def _path(self, key: str) -> str:
+        if PLAIN_KEY.fullmatch(key):
+            return f"{self._local or self._prefix}/{key}"
         parts = PurePosixPath(key)
         if not parts.parts or parts.is_absolute() or ".." in parts.parts:
             raise ValueError(f"not a relative key: {key!r}")
@@ -84,6 +92,13 @@ class DataLocation:
         except FileNotFoundError as error:
             raise self._missing(key) from error
 
+    def holds(self, key: str, size: int) -> bool:
+        """Whether `key` is there with `size` bytes."""
+        try:
+            return self.size(key) == size
+        except PermanentError:
+            return False
+
     def open(self, key: str) -> IO[bytes]:
         """Open `key` for reading.
 
@@ -105,8 +120,11 @@ class DataLocation:
         with self.open(key) as stream:
             return stream.read()
 
-    def write(self, key: str, data: bytes) -> None:
-        """Store `data` whole under `key`, replacing what is there."""
+    def write(self, key: str, data: bytes, *, durable: bool = True) -> None:
+        """Store `data` whole under `key`, replacing what is there.
+
+        Without `durable` a loss of power may take it back until `sync` is called; a kill does not.
+        """
         target = self._path(key)
         if self._local is None:
             self._fs.pipe_file(target, data)
@@ -119,15 +137,32 @@ class DataLocation:
             os.makedirs(folder, exist_ok=True)
             descriptor = _create(temporary)
         try:
-            with open(descriptor, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(descriptor)
+            with open(descriptor, "wb", buffering=0) as stream:
+                unwritten = memoryview(data)
+                while unwritten:
+                    unwritten = unwritten[stream.write(unwritten) :]
+                if durable:
+                    os.fsync(descriptor)
             os.replace(temporary, target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        _fsync_folder(folder)
+        if durable:
+            _fsync_folder(folder)
+
+    def sync(self) -> None:
+        """Make durable what was written without: one call for many files, where each alone would wait.
+
+        Raises:
+            OSError: the file system could not write.
+        """
+        if self._local is None or not self._local.exists():
+            return
+        descriptor = os.open(self._local, os.O_RDONLY)
+        try:
+            _sync_file_system(descriptor)
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
@@ -248,3 +283,13 @@ def _fsync_folder(folder: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_file_system(descriptor: int) -> None:
+    """syncfs(2), which Python does not offer; where the system has none, every file system is synced."""
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+    elif syncfs(descriptor) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

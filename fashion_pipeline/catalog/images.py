@@ -1,92 +1,12 @@
-"""The ledger of pictures: which URLs are due for a store, and what came of asking."""
+"""What `images` and `embeddings` say of a store's pictures: known, embedded, failing."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
-from sqlalchemy import case, func, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 
 from fashion_pipeline.catalog.engine import Database
-from fashion_pipeline.catalog.models import Image
 from fashion_pipeline.cleaning.currencies import format_price
-from fashion_pipeline.netguard import redact
-
-#: First wait after a transient failure; it doubles with each further one, up to a day.
-FIRST_BACKOFF = timedelta(minutes=10)
-LONGEST_BACKOFF = timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class DueImage:
-    """A picture to ask for, with what is known of it."""
-
-    image_key: str
-    url: str
-    etag: str | None
-    last_modified: str | None
-    sha256: str | None
-    attempts: int
-
-
-@dataclass(frozen=True)
-class ImageOutcome:
-    """What came of asking for one picture. `status` is `fetched`, `not_modified`, or a failed one."""
-
-    image_key: str
-    url: str
-    status: str
-    sha256: str | None = None
-    size_bytes: int | None = None
-    width: int | None = None
-    height: int | None = None
-    format: str | None = None
-    etag: str | None = None
-    last_modified: str | None = None
-    http_status: int | None = None
-    error: str | None = None
-    detail: str | None = None
-    attempts: int = 0
-    retry_after: float | None = None
-
-
-# What is forbidden is looked at each time: it costs no request, and the settings may allow it by now.
-# Products that share a key may write different cache-busters. The greatest stands for all, and it
-# counts as changed only where a product changed after the picture was last asked: else two products
-# would take turns for ever.
-_DUE = text(
-    """
-    WITH wanted AS (
-        SELECT image_key, max(image_url) AS url, max(updated_at) AS changed_at
-        FROM products WHERE store_id = :store AND delisted_on IS NULL AND image_key IS NOT NULL
-        GROUP BY image_key
-    )
-    SELECT w.image_key, w.url, i.etag, i.last_modified, i.sha256, coalesce(i.attempts, 0) AS attempts
-    FROM wanted w LEFT JOIN images i USING (image_key)
-    WHERE i.image_key IS NULL
-       OR (i.url <> w.url AND w.changed_at > i.updated_at)
-       OR (i.status = 'fetched' AND i.checked_on + :recheck <= :day)
-       OR (i.status = 'failed_transient' AND i.next_attempt_at <= now())
-       OR i.error = 'forbidden_address'
-    ORDER BY w.image_key
-    """
-)
-
-
-def due_images(
-    database: Database, store_id: str, day: date, *, recheck_after_days: int
-) -> tuple[datetime, list[DueImage]]:
-    """The pictures of a store's active products to ask for on `day`.
-
-    Returns:
-        The database's time of the question, to be given to `record_images`, and the work list.
-    """
-    with database.connection() as connection:
-        asked_at = connection.execute(text("SELECT now()")).scalar_one()
-        rows = connection.execute(_DUE, {"store": store_id, "day": day, "recheck": recheck_after_days})
-        return asked_at, [DueImage(*row) for row in rows]
 
 
 def known_images(database: Database, store_id: str) -> int:
@@ -102,63 +22,6 @@ def known_images(database: Database, store_id: str) -> int:
             )
             or 0
         )
-
-
-def record_images(
-    database: Database, outcomes: Iterable[ImageOutcome], *, day: date, asked_at: datetime
-) -> None:
-    """Write a batch of outcomes in one transaction.
-
-    A failure keeps the bytes that are known from before; `not_modified` keeps all but the times.
-    """
-    rows = [_row(outcome, day, asked_at) for outcome in outcomes]
-    if not rows:
-        return
-    statement = insert(Image)
-    new = statement.excluded
-    kept = ("sha256", "size_bytes", "width", "height", "format", "etag", "last_modified")
-    changed_bytes = new.sha256.is_not(None) & new.sha256.is_distinct_from(Image.sha256)
-    statement = statement.on_conflict_do_update(
-        index_elements=["image_key"],
-        set_={name: func.coalesce(new[name], getattr(Image, name)) for name in kept}
-        | {name: new[name] for name in ("url", "host", "status", "attempts", "next_attempt_at")}
-        | {"checked_on": func.greatest(Image.checked_on, new.checked_on)}
-        | {name: new[name] for name in ("http_status", "error", "detail", "updated_at")}
-        | {"decode_error": case((changed_bytes, None), else_=Image.decode_error)},
-    )
-    # Rows in one order, so that two stores that share pictures cannot deadlock.
-    rows.sort(key=lambda row: row["image_key"])
-    with database.connection() as connection:
-        connection.execute(statement, rows)
-
-
-def _row(outcome: ImageOutcome, day: date, asked_at: datetime) -> dict[str, Any]:
-    failed = outcome.status.startswith("failed")
-    attempts = outcome.attempts + 1 if failed else 0
-    asked_for = timedelta(seconds=outcome.retry_after or 0)
-    backoff = (
-        max(min(FIRST_BACKOFF * 2 ** min(attempts - 1, 20), LONGEST_BACKOFF), asked_for) if failed else None
-    )
-    return {
-        "image_key": outcome.image_key,
-        "url": outcome.url,
-        "host": urlsplit(outcome.url).hostname or "",
-        "status": outcome.status if failed else "fetched",
-        "attempts": attempts,
-        "next_attempt_at": asked_at + backoff if backoff and outcome.status == "failed_transient" else None,
-        "checked_on": day,
-        "http_status": outcome.http_status,
-        "error": outcome.error,
-        "detail": outcome.detail,
-        "etag": outcome.etag,
-        "last_modified": outcome.last_modified,
-        "sha256": outcome.sha256,
-        "size_bytes": outcome.size_bytes,
-        "width": outcome.width,
-        "height": outcome.height,
-        "format": outcome.format,
-        "updated_at": asked_at,
-    }
 
 
 _TO_EMBED = text(
@@ -320,4 +183,4 @@ def failing_pictures(
             {"store": store_id},
         )
         failing = [dict(row) for row in connection.execute(_FAILING, {"store": store_id}).mappings()]
-    return total or 0, len(failing), [row | {"url": redact(row["url"])} for row in failing[:limit]]
+    return total or 0, len(failing), failing[:limit]

@@ -236,7 +236,8 @@ class Image(Stamped):
     image_key: Mapped[str] = mapped_column(
         String(64), primary_key=True, comment="hash of the URL less cache-busters"
     )
-    url: Mapped[str] = mapped_column(comment="the URL last asked, cache-busters included")
+    url: Mapped[str] = mapped_column(comment="the URL last asked, without secrets")
+    url_sha256: Mapped[str] = mapped_column(String(64), comment="SHA-256 of the URL last asked")
     host: Mapped[str] = mapped_column(comment="its host, for reports")
     status: Mapped[str] = mapped_column(String(24), comment="fetched, failed_transient or failed_permanent")
     attempts: Mapped[int] = mapped_column(comment="failures in a row")

@@ -10,7 +10,11 @@ FOLDER = "images"
 
 
 class ImageStore:
-    """`images/ab/cd/<sha256>` in a data location; safe to use from many threads."""
+    """`images/ab/<sha256>` in a data location; safe to use from many threads.
+
+    One level of folders: a second one makes most new pictures pay for a new folder, ten times the cost
+    of the file, and 10 million pictures are but 40,000 to a folder.
+    """
 
     def __init__(self, data: DataLocation) -> None:
         self._data = data
@@ -24,17 +28,25 @@ class ImageStore:
             ValueError: not a SHA-256 digest.
         """
         check_sha256(sha256)
-        return f"{FOLDER}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+        return f"{FOLDER}/{sha256[:2]}/{sha256}"
 
     def put(self, data: bytes) -> tuple[str, bool]:
-        """Store `data` whole or not at all; the digest, and whether the bytes were new."""
+        """Store `data` whole or not at all; the digest, and whether the bytes were new.
+
+        They are there after a kill, and after a loss of power once `sync` was called. What lies under the
+        digest with another size is such a loss, and written again.
+        """
         sha256 = sha256_bytes(data)
         key = self.key(sha256)
         with self._locks[int(sha256[:2], 16)]:
-            if self._data.exists(key):
+            if self._data.holds(key, len(data)):
                 return sha256, False
-            self._data.write(key, data)
+            self._data.write(key, data, durable=False)
         return sha256, True
+
+    def sync(self) -> None:
+        """Make durable what was put; before a ledger says that it is there."""
+        self._data.sync()
 
     def exists(self, sha256: str) -> bool:
         """Whether the picture is there."""

@@ -4,17 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from fashion_pipeline.catalog.engine import Database
-from fashion_pipeline.catalog.images import (
-    DueImage,
-    ImageOutcome,
-    captions,
-    due_images,
-    known_images,
-    record_images,
-)
+from fashion_pipeline.catalog.image_work import DueImage, record_images, work_list
+from fashion_pipeline.catalog.images import captions, known_images
 from fashion_pipeline.feeds.config import StoreConfig
 from fashion_pipeline.images.fetcher import ImageFetcher
 from fashion_pipeline.images.limits import FetchLimits
@@ -25,16 +19,23 @@ from fashion_pipeline.netguard import AddressPolicy
 
 Progress = Callable[[int, int | None], None]
 
-#: Results per transaction: a killed run repeats at most these requests.
+#: Results per transaction: a killed run repeats at most twice these requests, and those under way.
 COMMIT_RESULTS = 200
 
 #: Pictures on a contact sheet; with more, none is recognizable under 60 KB.
 SHEET_TILES = 40
 
+#: Digests kept of a run's new pictures: enough for a sheet where some are shown by no product any more.
+SAMPLE = 200
+
 
 @dataclass(frozen=True)
 class ImagesStageReport:
-    """What asking for a store's pictures brought, in pictures."""
+    """What asking for a store's pictures brought, in pictures.
+
+    `new_pictures` are digests of bytes that were new to the store, at most `SAMPLE` of them; work lists
+    come in the order of a hash, so these are a fair sample.
+    """
 
     due: int
     fetch: FetchReport | None
@@ -55,41 +56,80 @@ def fetch_images(
 ) -> ImagesStageReport:
     """Ask for every picture of the store that is due, and commit what comes while it comes.
 
-    A picture that fails is a row with its reason, never an error of the run.
+    A picture that fails is a row with its reason, never an error of the run. Memory does not grow with
+    the number of pictures.
     """
     began = time.perf_counter()
-    with database.lock(store.id, "product_images"):
-        asked_at, due = due_images(
-            database, store.id, day, recheck_after_days=store.images.recheck_after_days
-        )
-        report: FetchReport | None = None
-        new: list[str] = []
-        if due:
-            pending: list[ImageOutcome] = []
-            done = 0
-            attempts = {each.image_key: each.attempts for each in due}
+    report: FetchReport | None = None
+    new: list[str] = []
+    with (
+        database.lock(store.id, "product_images"),
+        work_list(
+            database,
+            store.id,
+            day,
+            recheck_after_days=store.images.recheck_after_days,
+            per_product=store.images.per_product,
+        ) as work,
+    ):
+        if work.total:
+            ledger = _Ledger(database, images, day, work.asked_at)
 
-            def flush() -> None:
-                record_images(database, pending, day=day, asked_at=asked_at)
-                pending.clear()
-
-            def on_result(result: ImageResult) -> None:
-                nonlocal done
-                done += 1
-                if result.stored and result.sha256 is not None:
+            async def on_result(result: ImageResult) -> None:
+                if result.stored and result.sha256 is not None and len(new) < SAMPLE:
                     new.append(result.sha256)
-                pending.append(_outcome(result, attempts[result.key]))
-                if len(pending) >= COMMIT_RESULTS:
-                    flush()
-                if progress is not None:
-                    progress(done, len(due))
+                await ledger.add(result)
 
             fetcher = ImageFetcher(policy, images, limits)
-            report = asyncio.run(fetcher.fetch([_request(each, store.id) for each in due], on_result))
-            flush()
+            requests = (_request(each, store.id) for each in work)
+            try:
+                report = asyncio.run(fetcher.fetch(requests, on_result, total=work.total, progress=progress))
+            finally:
+                # What was answered before a failure or an interrupt is not asked again.
+                ledger.close()
     return ImagesStageReport(
-        len(due), report, known_images(database, store.id), tuple(new), time.perf_counter() - began
+        report.requested if report else 0,
+        report,
+        known_images(database, store.id),
+        tuple(new),
+        time.perf_counter() - began,
     )
+
+
+class _Ledger:
+    """Enters results into `images` in batches, one batch at a time, while further results come."""
+
+    def __init__(self, database: Database, images: ImageStore, day: date, asked_at: datetime) -> None:
+        self._database = database
+        self._images = images
+        self._day = day
+        self._asked_at = asked_at
+        self._pending: list[ImageResult] = []
+        self._open: list[ImageResult] = []
+        self._committing: asyncio.Future[None] | None = None
+
+    async def add(self, result: ImageResult) -> None:
+        """Take a result; waits where the batch before the last is not committed yet."""
+        self._pending.append(result)
+        if len(self._pending) < COMMIT_RESULTS:
+            return
+        if self._committing is not None:
+            await self._committing
+        self._open, self._pending = self._pending, []
+        self._committing = asyncio.get_running_loop().run_in_executor(None, self._commit)
+
+    def close(self) -> None:
+        """Commit what is left, outside of the event loop and after its end."""
+        self._commit()
+        self._open, self._pending = self._pending, []
+        self._commit()
+
+    def _commit(self) -> None:
+        if self._open:
+            # The bytes are durable before a row says that they are there.
+            self._images.sync()
+            record_images(self._database, self._open, day=self._day, asked_at=self._asked_at)
+            self._open = []
 
 
 def picture_sheet(
@@ -116,24 +156,4 @@ def _request(due: DueImage, store_id: str) -> ImageRequest:
         last_modified=due.last_modified,
         sha256=due.sha256,
         attempts=due.attempts,
-    )
-
-
-def _outcome(result: ImageResult, attempts: int) -> ImageOutcome:
-    return ImageOutcome(
-        image_key=result.key,
-        url=result.url,
-        status=str(result.status),
-        sha256=result.sha256,
-        size_bytes=result.size,
-        width=result.width,
-        height=result.height,
-        format=result.format,
-        etag=result.etag,
-        last_modified=result.last_modified,
-        http_status=result.http_status,
-        error=result.error,
-        detail=result.detail,
-        attempts=attempts,
-        retry_after=result.retry_after,
     )

@@ -431,7 +431,7 @@ async def test_what_the_caller_raises_ends_the_run(tmp_path: Path) -> None:
 async def test_a_store_that_cannot_write_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     async with world(tmp_path, {"good": GOOD}) as it:

@@ -13,7 +13,9 @@ import pytest
 from sqlalchemy import text
 
 from fashion_pipeline.catalog.engine import Database
-from fashion_pipeline.catalog.images import ImageOutcome, record_decode_failures, record_images
+from fashion_pipeline.catalog.image_work import record_images
+from fashion_pipeline.catalog.images import record_decode_failures
+from fashion_pipeline.images.types import ImageResult, ImageStatus
 from fashion_pipeline_tests.conftest import ROOT
 from fashion_pipeline_tests.line.conftest import DAY, item
 from fashion_pipeline_tests.line.shops import PictureServer, Shop, copy_sparse, jpeg, sha256
@@ -121,7 +123,9 @@ def test_ledger_writes_of_shared_pictures_in_any_order_do_not_lock_up(shop: Shop
     """Both orders at once, many times: PostgreSQL would end one of two that wait for each other."""
     digests = [sha256(jpeg(number)) for number in range(60)]
     outcomes = [
-        ImageOutcome(sha256(digest.encode()), f"https://cdn.example/{digest}", "fetched", sha256=digest)
+        ImageResult(
+            sha256(digest.encode()), f"https://cdn.example/{digest}", ImageStatus.FETCHED, sha256=digest
+        )
         for digest in digests
     ]
     (asked,) = shop.rows("SELECT now() AS at")

@@ -1,0 +1,268 @@
+"""Which pictures a store is to be asked for, and what came of asking: the work list on `images`."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection, text
+
+from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.cleaning.urls import image_key
+from fashion_pipeline.ids import sha256_bytes
+from fashion_pipeline.netguard import redact
+
+#: First wait after a transient failure; it doubles with each further one, up to a day.
+FIRST_BACKOFF = timedelta(minutes=10)
+LONGEST_BACKOFF = timedelta(days=1)
+
+#: Rows of the work list in memory at once (about 5 MB), however many pictures are due.
+PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class DueImage:
+    """A picture to ask for, with what is known of it."""
+
+    image_key: str
+    url: str
+    etag: str | None
+    last_modified: str | None
+    sha256: str | None
+    attempts: int
+
+
+class FetchOutcome(Protocol):
+    """What came of asking for one picture, as the fetcher tells it; `status` is a member of `ImageStatus`."""
+
+    @property
+    def key(self) -> str: ...  # noqa: D102 - the fields are explained where they are made
+    @property
+    def url(self) -> str: ...  # noqa: D102
+    @property
+    def status(self) -> str: ...  # noqa: D102
+    @property
+    def sha256(self) -> str | None: ...  # noqa: D102
+    @property
+    def size(self) -> int | None: ...  # noqa: D102
+    @property
+    def width(self) -> int | None: ...  # noqa: D102
+    @property
+    def height(self) -> int | None: ...  # noqa: D102
+    @property
+    def format(self) -> str | None: ...  # noqa: D102
+    @property
+    def etag(self) -> str | None: ...  # noqa: D102
+    @property
+    def last_modified(self) -> str | None: ...  # noqa: D102
+    @property
+    def http_status(self) -> int | None: ...  # noqa: D102
+    @property
+    def error(self) -> str | None: ...  # noqa: D102
+    @property
+    def detail(self) -> str | None: ...  # noqa: D102
+    @property
+    def retry_after(self) -> float | None: ...  # noqa: D102
+
+
+_MAIN = """
+    SELECT image_key, image_url AS url, updated_at AS changed_at
+    FROM products WHERE store_id = :store AND delisted_on IS NULL AND image_key > :after
+"""
+_FURTHER = "UNION ALL SELECT image_key, url, changed_at FROM further_pictures WHERE image_key > :after"
+
+# What is forbidden is looked at each time: it costs no request, and the settings may allow it by now.
+# Products that share a key may write different cache-busters. The greatest stands for all, and it
+# counts as changed only where a product changed after the picture was last asked: else two products
+# would take turns for ever.
+_DUE = """
+    WITH wanted AS (
+        SELECT image_key, max(url) AS url, max(changed_at) AS changed_at
+        FROM ({pictures}) shown GROUP BY image_key
+    )
+    SELECT {columns}
+    FROM wanted w LEFT JOIN images i USING (image_key)
+    WHERE i.image_key IS NULL
+       OR (w.changed_at > i.updated_at
+           AND i.url_sha256 <> encode(sha256(convert_to(w.url, 'UTF8')), 'hex'))
+       OR (i.status = 'fetched' AND i.checked_on + :recheck <= :day)
+       OR (i.status = 'failed_transient' AND i.next_attempt_at <= now())
+       OR i.error = 'forbidden_address'
+"""
+_COLUMNS = "w.image_key, w.url, i.etag, i.last_modified, i.sha256, coalesce(i.attempts, 0)"
+
+
+class WorkList:
+    """The pictures of a store's active products to ask for on a day; iterate once.
+
+    `asked_at` is the database's time of the question, for `record_images`; `total` is how many are due
+    then. Pages are read as they are needed, so a picture that another store's run fetched meanwhile is
+    left out.
+    """
+
+    def __init__(self, connection: Connection, values: dict[str, Any], *, further: bool) -> None:
+        pictures = _MAIN + (_FURTHER if further else "")
+        self._connection = connection
+        self._values = values
+        self._page = text(
+            _DUE.format(pictures=pictures, columns=_COLUMNS) + "ORDER BY w.image_key LIMIT :page"
+        )
+        self.asked_at: datetime = connection.execute(text("SELECT now()")).scalar_one()
+        self._first = self._read("")
+        self.total = len(self._first)
+        if self.total == PAGE:
+            count = text(_DUE.format(pictures=pictures, columns="count(*)"))
+            self.total = connection.execute(count, values | {"after": ""}).scalar_one()
+
+    def _read(self, after: str) -> list[DueImage]:
+        rows = self._connection.execute(self._page, self._values | {"after": after, "page": PAGE})
+        return [DueImage(*row) for row in rows]
+
+    def __iter__(self) -> Iterator[DueImage]:
+        page, self._first = self._first, []
+        while page:
+            yield from page
+            page = self._read(page[-1].image_key) if len(page) == PAGE else []
+
+
+@contextmanager
+def work_list(
+    database: Database, store_id: str, day: date, *, recheck_after_days: int, per_product: int = 1
+) -> Iterator[WorkList]:
+    """The work list of a store; it holds one connection until it is left.
+
+    Args:
+        database: the catalogue.
+        store_id: store in feeds.yaml.
+        day: the day for which the store is brought up to date; pictures get due by it.
+        recheck_after_days: age at which a known picture is asked for again.
+        per_product: pictures of a product: its main one, then additional ones in the feed's order.
+    """
+    values = {"store": store_id, "day": day, "recheck": recheck_after_days}
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if per_product > 1:
+            _stage_further(connection, store_id, per_product - 1)
+        try:
+            yield WorkList(connection, values, further=per_product > 1)
+        finally:
+            if per_product > 1 and not connection.invalidated:
+                connection.execute(text("DROP TABLE IF EXISTS further_pictures"))
+
+
+def _stage_further(connection: Connection, store_id: str, count: int) -> None:
+    """Put the keys of the first `count` additional pictures of each product into a temporary table."""
+    connection.execute(text("DROP TABLE IF EXISTS further_pictures"))
+    connection.execute(
+        text("CREATE TEMP TABLE further_pictures (image_key text, url text, changed_at timestamptz)")
+    )
+    for _, rows in further_pictures(connection, count, store_id=store_id):
+        connection.execute(
+            text(
+                "INSERT INTO further_pictures SELECT * FROM unnest("
+                "CAST(:keys AS text[]), CAST(:urls AS text[]), CAST(:changed AS timestamptz[]))"
+            ),
+            {
+                "keys": [image_key(url) for url, _ in rows],
+                "urls": [url for url, _ in rows],
+                "changed": [changed for _, changed in rows],
+            },
+        )
+
+
+_PRODUCTS_WITH_FURTHER = text(
+    """
+    SELECT id, additional_image_urls[1:CAST(:count AS int)] AS urls, updated_at
+    FROM products
+    WHERE store_id = :store AND delisted_on IS NULL AND additional_image_urls IS NOT NULL
+      AND (CAST(:after AS uuid) IS NULL OR id > CAST(:after AS uuid))
+    ORDER BY id LIMIT 2000
+    """
+)
+
+
+def further_pictures(
+    connection: Connection, count: int, *, store_id: str
+) -> Iterator[tuple[int, list[tuple[str, datetime]]]]:
+    """Products read, and (URL, time of the product's change) of their additional pictures, page by page."""
+    after = None
+    while True:
+        values = {"store": store_id, "count": count, "after": after}
+        products = connection.execute(_PRODUCTS_WITH_FURTHER, values).all()
+        if not products:
+            return
+        yield len(products), [(url, row.updated_at) for row in products for url in row.urls]
+        after = products[-1].id
+
+
+# A failure keeps the bytes that are known from before; `not_modified` keeps all but the times. The wait
+# of a first failure stands in the new row (its own time or what the host asked for); the row that is
+# there says how many failures came before.
+_RECORD = text(
+    """
+    INSERT INTO images AS i (
+        image_key, url, url_sha256, host, status, attempts, next_attempt_at, checked_on, http_status, error,
+        detail, etag, last_modified, sha256, size_bytes, width, height, format, updated_at)
+    VALUES (
+        :image_key, :url, :url_sha256, :host, :status, :attempts, :next_attempt_at, :checked_on, :http_status,
+        :error, :detail, :etag, :last_modified, :sha256, :size_bytes, :width, :height, :format, :asked_at)
+    ON CONFLICT (image_key) DO UPDATE SET
+        url = excluded.url, url_sha256 = excluded.url_sha256, host = excluded.host, status = excluded.status,
+        attempts = CASE WHEN excluded.attempts > 0 THEN i.attempts + 1 ELSE 0 END,
+        next_attempt_at = excluded.updated_at + greatest(
+            excluded.next_attempt_at - excluded.updated_at,
+            CASE WHEN excluded.next_attempt_at IS NOT NULL
+                 THEN least(CAST(:first AS interval) * power(2, least(i.attempts, 20)), CAST(:longest AS interval))
+            END),
+        checked_on = greatest(i.checked_on, excluded.checked_on), http_status = excluded.http_status,
+        error = excluded.error, detail = excluded.detail, updated_at = excluded.updated_at,
+        etag = coalesce(excluded.etag, i.etag),
+        last_modified = coalesce(excluded.last_modified, i.last_modified),
+        sha256 = coalesce(excluded.sha256, i.sha256), size_bytes = coalesce(excluded.size_bytes, i.size_bytes),
+        width = coalesce(excluded.width, i.width), height = coalesce(excluded.height, i.height),
+        format = coalesce(excluded.format, i.format),
+        decode_error = CASE WHEN excluded.sha256 IS DISTINCT FROM i.sha256 AND excluded.sha256 IS NOT NULL
+                            THEN NULL ELSE i.decode_error END
+    """
+)
+
+
+def record_images(
+    database: Database, outcomes: Iterable[FetchOutcome], *, day: date, asked_at: datetime
+) -> None:
+    """Write a batch of outcomes in one transaction."""
+    # Rows in one order, so that two stores that share pictures cannot deadlock.
+    rows = [_row(outcome, day, asked_at) for outcome in sorted(outcomes, key=lambda each: each.key)]
+    if rows:
+        with database.connection() as connection:
+            connection.execute(_RECORD, rows)
+
+
+def _row(outcome: FetchOutcome, day: date, asked_at: datetime) -> dict[str, Any]:
+    failed = outcome.status.startswith("failed")
+    wait = max(FIRST_BACKOFF, timedelta(seconds=outcome.retry_after or 0))
+    return {
+        "image_key": outcome.key,
+        # The whole URL stands with the product; here it is for people, and may hold a token.
+        "url": redact(outcome.url),
+        "url_sha256": sha256_bytes(outcome.url.encode()),
+        "host": urlsplit(outcome.url).hostname or "",
+        "status": str(outcome.status) if failed else "fetched",
+        "attempts": int(failed),
+        "next_attempt_at": asked_at + wait if outcome.status == "failed_transient" else None,
+        "checked_on": day,
+        "http_status": outcome.http_status,
+        "error": outcome.error,
+        "detail": outcome.detail,
+        "etag": outcome.etag,
+        "last_modified": outcome.last_modified,
+        "sha256": outcome.sha256,
+        "size_bytes": outcome.size,
+        "width": outcome.width,
+        "height": outcome.height,
+        "format": outcome.format,
+        "asked_at": asked_at,
+        "first": FIRST_BACKOFF,
+        "longest": LONGEST_BACKOFF,
+    }
