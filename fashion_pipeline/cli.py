@@ -220,6 +220,56 @@ def skip_feed(
     raise typer.Exit(run_feeds_skip(load_settings(), store, day.date(), reason))
 
 
+images = typer.Typer(help="The pictures.", no_args_is_help=True)
+app.add_typer(images, name="images")
+
+
+@images.command("retry")
+def retry_images(
+    store: Annotated[str, typer.Option(help="store in feeds.yaml")],
+    error: Annotated[list[str] | None, typer.Option(help="only these classes, http_404 for one")] = None,
+) -> None:
+    """Have a store's failed pictures asked for again, those with a lasting failure included."""
+    from fashion_pipeline.commands.images import run_retry
+
+    raise typer.Exit(run_retry(load_settings(), store, tuple(error or ())))
+
+
+@images.command("verify")
+def verify_images(
+    sample: Annotated[int, typer.Option(min=1, help="so many, drawn by chance")] = 1000,
+    every: Annotated[bool, typer.Option("--all", help="all of them")] = False,
+    repair: Annotated[bool, typer.Option(help="have what is damaged or missing fetched anew")] = False,
+) -> None:
+    """Re-hash stored pictures; exit code 1 where one is damaged or missing."""
+    from fashion_pipeline.commands.images import run_verify
+
+    raise typer.Exit(run_verify(load_settings(), None if every else sample, repair=repair))
+
+
+@images.command("gc")
+def collect_images(
+    older_than_days: Annotated[float, typer.Option(min=1, help="a run under way is younger")] = 7,
+    delete: Annotated[bool, typer.Option(help="remove them; without it nothing changes")] = False,
+) -> None:
+    """Find files of pictures that nothing names any more."""
+    from fashion_pipeline.commands.images import run_garbage
+
+    raise typer.Exit(run_garbage(load_settings(), older_than_days, delete=delete))
+
+
+@images.command("sheet")
+def show_images(
+    store: Annotated[str, typer.Option(help="store in feeds.yaml")],
+    out: Annotated[Path, typer.Option(help="FILE.png, or of another kind that Pillow writes")],
+    limit: Annotated[int, typer.Option(min=1, max=400)] = 40,
+) -> None:
+    """Write a store's newest pictures as one contact sheet."""
+    from fashion_pipeline.commands.images import run_sheet
+
+    raise typer.Exit(run_sheet(load_settings(), store, out, limit))
+
+
 model = typer.Typer(help="The embedding model.", no_args_is_help=True)
 app.add_typer(model, name="model")
 

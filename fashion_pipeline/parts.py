@@ -152,4 +152,5 @@ def fetch_limits(settings: Settings, images: "ImagePolicy") -> "FetchLimits":
         per_host_rate=images.requests_per_second,
         user_agent=settings.user_agent,
         obey_robots=images.obey_robots,
+        robots_exempt_hosts=images.own_hosts,
     )

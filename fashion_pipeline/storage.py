@@ -262,6 +262,17 @@ class DataLocation:
             seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed or 0.0)
             yield Entry(path[len(self._prefix) + 1 :], int(info["size"]), seconds)
 
+    def leftovers(self, prefix: str) -> Iterator[Entry]:
+        """Temporary files below `prefix` that a killed process left, or that are being written now."""
+        if self._local is None:
+            return
+        for path in Path(self._path(prefix)).rglob(".*.part"):
+            try:
+                stat = path.stat()
+            except FileNotFoundError:
+                continue  # it got its name meanwhile
+            yield Entry(path.relative_to(self._local).as_posix(), stat.st_size, stat.st_mtime)
+
     def describe(self, key: str) -> str:
         """The place of `key` in words that a person can open: a path or a URL."""
         return self._path(key) if self._local is not None else f"{self.url.rstrip('/')}/{key}"

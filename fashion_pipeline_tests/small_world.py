@@ -86,6 +86,7 @@ class SmallWorld:
                 "location": f"{{data}}/feeds/{name}-{{date}}.csv",
                 "currency": "EUR",
                 "mapping": {"fields": fields, "delimiter": ","},
+                "images": {"smallest_side": 100},
                 **changes.get(name, {}),
             }
             for name in STORES

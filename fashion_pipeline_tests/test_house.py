@@ -68,6 +68,7 @@ ENVIRONMENT = {
     "defs.resources": "the same, at run time",
     "commands.demo": "the same",
     "commands.doctor": "the same",
+    "commands.images": "the same",
     "commands.reconcile": "the same",
     "commands.backfill": "the same",
     "commands.retire": "the same",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, text
@@ -102,8 +102,7 @@ class WorkList:
     left out.
     """
 
-    def __init__(self, connection: Connection, values: dict[str, Any], *, further: bool) -> None:
-        pictures = _MAIN + (_FURTHER if further else "")
+    def __init__(self, connection: Connection, values: dict[str, Any], pictures: LiteralString) -> None:
         self._connection = connection
         self._values = values
         self._page = text(
@@ -141,23 +140,37 @@ def work_list(
         per_product: pictures of a product: its main one, then additional ones in the feed's order.
     """
     values = {"store": store_id, "day": day, "recheck": recheck_after_days}
+    with shown_pictures(database, store_id, per_product) as (connection, pictures):
+        yield WorkList(connection, values, pictures)
+
+
+@contextmanager
+def shown_pictures(
+    database: Database, store_id: str, per_product: int
+) -> Iterator[tuple[Connection, LiteralString]]:
+    """A connection and the SELECT (image_key, url, changed_at) of the pictures that a store's products show.
+
+    The statement takes `:store` and `:after`, the image key behind which it starts.
+    """
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if per_product > 1:
-            _stage_further(connection, store_id, per_product - 1)
+        if per_product == 1:
+            yield connection, _MAIN
+            return
+        _stage_further(connection, store_id, per_product - 1)
         try:
-            yield WorkList(connection, values, further=per_product > 1)
+            yield connection, _MAIN + _FURTHER
         finally:
-            if per_product > 1 and not connection.invalidated:
-                connection.execute(text("DROP TABLE IF EXISTS further_pictures"))
+            # The connection goes back to the pool. Where it broke, the table went with it.
+            if not connection.invalidated:
+                connection.execute(text("DROP TABLE further_pictures"))
 
 
 def _stage_further(connection: Connection, store_id: str, count: int) -> None:
     """Put the keys of the first `count` additional pictures of each product into a temporary table."""
-    connection.execute(text("DROP TABLE IF EXISTS further_pictures"))
     connection.execute(
         text("CREATE TEMP TABLE further_pictures (image_key text, url text, changed_at timestamptz)")
     )
-    for _, rows in further_pictures(connection, count, store_id=store_id):
+    for rows in _further(connection, store_id, count):
         connection.execute(
             text(
                 "INSERT INTO further_pictures SELECT * FROM unnest("
@@ -182,17 +195,15 @@ _PRODUCTS_WITH_FURTHER = text(
 )
 
 
-def further_pictures(
-    connection: Connection, count: int, *, store_id: str
-) -> Iterator[tuple[int, list[tuple[str, datetime]]]]:
-    """Products read, and (URL, time of the product's change) of their additional pictures, page by page."""
+def _further(connection: Connection, store_id: str, count: int) -> Iterator[list[tuple[str, datetime]]]:
+    """(URL, time of the product's change) of additional pictures, in pages of products."""
     after = None
     while True:
         values = {"store": store_id, "count": count, "after": after}
         products = connection.execute(_PRODUCTS_WITH_FURTHER, values).all()
         if not products:
             return
-        yield len(products), [(url, row.updated_at) for row in products for url in row.urls]
+        yield [(url, row.updated_at) for row in products for url in row.urls]
         after = products[-1].id
 
 

@@ -75,14 +75,15 @@ def one_line_failures() -> Iterator[None]:
 
 
 def progress_to(log: logging.Logger | dg.DagsterLogManager, what: str) -> Callable[[int, int | None], None]:
-    """A progress callback (done, total) that logs a line every few seconds."""
-    last = time.monotonic()
+    """A progress callback (done, total) that logs a line with the rate so far every few seconds."""
+    began = last = time.monotonic()
 
     def progress(done: int, total: int | None) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= PROGRESS_SECONDS:
             last = now
-            log.info("%s: %s", what, f"{done:,} of {total:,}" if total else f"{done:,}")
+            far = f"{done:,} of {total:,}" if total else f"{done:,}"
+            log.info("%s: %s, %s a second", what, far, f"{done / (now - began):,.0f}")
 
     return progress

@@ -36,7 +36,7 @@ from fashion_pipeline.feeds.mapping import (
 from fashion_pipeline.feeds.secrets import check_location, check_secret_header, resolve_references
 from fashion_pipeline.feeds.yaml_lines import Loc, YamlFile, read_yaml
 from fashion_pipeline.ids import check_store_id
-from fashion_pipeline.netguard import redact
+from fashion_pipeline.netguard import HOST, redact
 
 DATE_FIELD = re.compile(r"\{date(?::([^{}]+))?\}")
 TEMPLATE_FIELD = re.compile(r"(?<!\$)\{([^{}]*)\}")
@@ -75,12 +75,29 @@ class ImagePolicy(_Model):
 
     #: A picture whose URL did not change is asked for again after this; 0 asks every day.
     recheck_after_days: int = Field(default=30, ge=0)
-    #: Pictures per product that are embedded.
-    per_product: int = Field(default=1, ge=1)
+    #: Pictures per product that are fetched: the main one, then additional ones. The main one is embedded.
+    per_product: int = Field(default=1, ge=1, le=50)
     #: Polite for a shop's own server; a CDN takes more.
     requests_per_second: float = Field(default=10.0, gt=0)
     concurrency: int = Field(default=8, ge=1, le=256)
+    #: Whether robots.txt of hosts other than `own_hosts` is asked for and obeyed.
     obey_robots: bool = True
+    #: Hosts of the store's own pictures, which are asked on the store's behalf and without robots.txt.
+    own_hosts: frozenset[str] = frozenset()
+    #: Pixels of the shorter side below which a picture is reported as too small; None is what Google asks for
+    #: clothing, 250 and from 2027 on 500.
+    smallest_side: int | None = Field(default=None, ge=1)
+    #: Share of the products from which a picture that they share is reported as a placeholder.
+    shared_share: float = Field(default=0.50, gt=0, le=1)
+
+    @field_validator("own_hosts")
+    @classmethod
+    def _host_names(cls, value: frozenset[str]) -> frozenset[str]:
+        hosts = frozenset(host.strip().lower().removesuffix(".") for host in value)
+        wrong = sorted(host for host in hosts if not HOST.fullmatch(host))
+        if wrong:
+            raise ValueError(f"not a host name: {', '.join(wrong)}; write cdn.shop.example")
+        return hosts
 
 
 def _time_of_day(value: object) -> object:

@@ -1,10 +1,11 @@
 """Pictures by the SHA-256 of their bytes: equal bytes are one file, whatever URLs they came from."""
 
 import threading
+from collections.abc import Iterator
 from typing import IO
 
-from fashion_pipeline.ids import check_sha256, sha256_bytes
-from fashion_pipeline.storage import DataLocation
+from fashion_pipeline.ids import SHA256, check_sha256, sha256_bytes
+from fashion_pipeline.storage import DataLocation, Entry
 
 FOLDER = "images"
 
@@ -67,6 +68,25 @@ class ImageStore:
             PermanentError: it is not there.
         """
         return self._data.read(self.key(sha256))
+
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Digest and file of every picture, in no order; what is not named like one is left out."""
+        for entry in self._data.list(FOLDER):
+            sha256 = entry.key.rpartition("/")[2]
+            if SHA256.fullmatch(sha256):
+                yield sha256, entry
+
+    def leftovers(self) -> Iterator[Entry]:
+        """Files that a killed process did not finish, and those that are being written now."""
+        return self._data.leftovers(FOLDER)
+
+    def delete(self, entry: Entry) -> None:
+        """Remove one of `entries` or `leftovers`."""
+        self._data.delete(entry.key)
+
+    def discard(self, sha256: str) -> None:
+        """Remove a picture; nothing happens where it is not there."""
+        self._data.delete(self.key(sha256))
 
     def verify(self, sha256: str) -> bool:
         """Whether the stored bytes still have the digest that they are named by.

@@ -92,9 +92,24 @@ class FetchReport:
     slowest: tuple[HostTiming, ...]
 
     @property
+    def stored(self) -> int:
+        """Pictures whose bytes were new to the store."""
+        return self.fetched - self.reused
+
+    @property
     def images_per_second(self) -> float:
         """Answers of any kind per second of the run."""
         return self.requested / self.seconds if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        """One line for a log."""
+        failed = ", ".join(f"{count:,} {error}" for error, count in self.failed.items()) or "none"
+        hosts = ", ".join(f"{each.host} {each.mean_seconds:.2f} s" for each in self.slowest) or "none"
+        return (
+            f"{self.requested:,} pictures asked for in {self.seconds:.1f} s, {self.images_per_second:,.0f}/s: "
+            f"{self.fetched:,} fetched ({self.reused:,} of them known bytes), {self.not_modified:,} not modified, "
+            f"failed: {failed}; {self.bytes:,} bytes, {self.retries:,} tries again; slowest hosts: {hosts}"
+        )
 
 
 class FetchFailureError(Exception):

@@ -2,13 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+
+from PIL.Image import Image
 
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.image_work import DueImage, record_images, work_list
 from fashion_pipeline.catalog.images import captions, known_images
+from fashion_pipeline.errors import PermanentError
 from fashion_pipeline.feeds.config import StoreConfig
 from fashion_pipeline.images.fetcher import ImageFetcher
 from fashion_pipeline.images.limits import FetchLimits
@@ -24,6 +27,9 @@ COMMIT_RESULTS = 200
 
 #: Pictures on a contact sheet; with more, none is recognizable under 60 KB.
 SHEET_TILES = 40
+
+#: Bytes of a sheet in an event's metadata: in base64 under the 60 KB that the UI shows at once.
+SHEET_BYTES = 45_000
 
 #: Digests kept of a run's new pictures: enough for a sheet where some are shown by no product any more.
 SAMPLE = 200
@@ -132,19 +138,41 @@ class _Ledger:
             self._open = []
 
 
+def picture_page(
+    database: Database,
+    images: ImageStore,
+    store_id: str,
+    hashes: Sequence[str],
+    *,
+    limit: int = SHEET_TILES,
+    tile_size: int = 96,
+) -> Image | None:
+    """A contact sheet of some of a store's pictures; None where no product shows one of them."""
+    rows = list(captions(database, store_id, hashes, limit=limit))
+    if not rows:
+        return None
+    tiles = [Tile(_bytes(images, sha256), (title, price)) for sha256, title, price in rows]
+    return contact_sheet(tiles, columns=8, tile_size=tile_size)
+
+
 def picture_sheet(
-    database: Database, images: ImageStore, store_id: str, hashes: tuple[str, ...]
+    database: Database, images: ImageStore, store_id: str, hashes: Sequence[str]
 ) -> tuple[bytes, str] | None:
-    """A contact sheet of some of a store's pictures, small enough for an event's metadata.
+    """`picture_page`, small enough for an event's metadata.
 
     Returns:
         (bytes, MIME type), or None where there is no picture to show.
     """
-    rows = list(captions(database, store_id, hashes, limit=SHEET_TILES))
-    if not rows:
+    page = picture_page(database, images, store_id, hashes)
+    return None if page is None else encode_within(page, SHEET_BYTES)
+
+
+def _bytes(images: ImageStore, sha256: str) -> bytes | None:
+    """A picture that was lost or removed leaves a gap: the sheet is to be seen then, too."""
+    try:
+        return images.read(sha256)
+    except PermanentError:
         return None
-    tiles = [Tile(images.read(sha256), (title, price)) for sha256, title, price in rows]
-    return encode_within(contact_sheet(tiles, columns=8, tile_size=96), 45_000)
 
 
 def _request(due: DueImage, store_id: str) -> ImageRequest:

@@ -30,6 +30,7 @@ LINE_CHECKS = {
     "every_record_is_accounted_for",
     "guards_accept_the_snapshot",
     "pictures_can_be_fetched",
+    "pictures_show_the_products",
     "index_agrees_with_catalogue",
 }
 CLEANED = ["raw_feeds", "clean_products"]

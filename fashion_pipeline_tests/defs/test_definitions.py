@@ -37,7 +37,8 @@ ASSETS: dict[str, tuple[Any, ...]] = {
     ),
     "products": ({"clean_products"}, "catalogue", {"postgres"}, DAY_STORE, None, set(), set()),
     "product_images": (
-        {"products"}, "pictures", {"python"}, DAY_STORE, "fetch", set(), {"pictures_can_be_fetched"},
+        {"products"}, "pictures", {"python"}, DAY_STORE, "fetch", set(),
+        {"pictures_can_be_fetched", "pictures_show_the_products"},
     ),
     "image_embeddings": (
         {"product_images", "qdrant_collection"}, "pictures", {"pytorch", "parquet"}, DAY_STORE, "gpu", set(), set(),

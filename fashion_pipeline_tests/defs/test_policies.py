@@ -108,8 +108,8 @@ def test_progress_is_told_every_few_seconds_and_not_for_each_item(
             moment[0] += 1
             progress(done * 1000, 20_000 if done > 7 else None)
     assert [record.getMessage() for record in caplog.records] == [
-        "store shop: items cleaned: 5,000",
-        "store shop: items cleaned: 10,000 of 20,000",
-        "store shop: items cleaned: 15,000 of 20,000",
-        "store shop: items cleaned: 20,000 of 20,000",
+        "store shop: items cleaned: 5,000, 1,000 a second",
+        "store shop: items cleaned: 10,000 of 20,000, 1,000 a second",
+        "store shop: items cleaned: 15,000 of 20,000, 1,000 a second",
+        "store shop: items cleaned: 20,000 of 20,000, 1,000 a second",
     ]

@@ -71,19 +71,35 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             )
             sheet = picture_sheet(database.open(), pictures, where.store, report.new_pictures)
         fetched = report.fetch
+        if fetched is not None:
+            context.log.info("store %s: %s", where.store, fetched)
         result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(store=where.store)
             | md.counts(
                 due=report.due,
                 fetched=fetched.fetched if fetched else 0,
-                new_pictures=len(report.new_pictures),
+                new_pictures=fetched.stored if fetched else 0,
                 reused=fetched.reused if fetched else 0,
                 not_modified=fetched.not_modified if fetched else 0,
                 failed=sum(fetched.failed.values()) if fetched else 0,
                 bytes=fetched.bytes if fetched else 0,
                 known=report.known,
             )
-            | {"failures": dg.MetadataValue.md(md.tally("failure", fetched.failed if fetched else {}))}
+            | {
+                "images_per_second": dg.MetadataValue.float(
+                    round(fetched.images_per_second, 1) if fetched else 0.0
+                ),
+                "failures": dg.MetadataValue.md(md.tally("failure", fetched.failed if fetched else {})),
+                "slowest_hosts": md.table(
+                    {
+                        "host": each.host,
+                        "requests": each.requests,
+                        "mean_seconds": round(each.mean_seconds, 3),
+                        "bytes": each.bytes,
+                    }
+                    for each in (fetched.slowest if fetched else ())
+                ),
+            }
             | md.picture(sheet, "new pictures")
             | md.seconds(total=report.seconds),
         )

@@ -11,9 +11,15 @@ from fashion_pipeline.catalog.snapshots import Snapshot
 from fashion_pipeline.cleaning.contract import account_problems, check_clean_file, recount
 from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.partitions import LinePartition, partition_of
-from fashion_pipeline.defs.resources import DatabaseResource, StorageResource, VectorStoreResource
+from fashion_pipeline.defs.resources import (
+    DatabaseResource,
+    FeedsResource,
+    StorageResource,
+    VectorStoreResource,
+)
 from fashion_pipeline.line.clean import local_files
 from fashion_pipeline.line.health import FAILING_PICTURES
+from fashion_pipeline.line.image_care import inspect_pictures, smallest_side
 from fashion_pipeline.line.points import serving_collection
 from fashion_pipeline.line.reconcile import reconcile_store
 
@@ -131,6 +137,32 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
             metadata=md.counts(pictures=total, failing=failing) | {"sample": md.table(sample)},
         )
 
+    @dg.asset_check(asset="product_images", partitions_def=partitions)
+    def pictures_show_the_products(
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource, feeds: FeedsResource
+    ) -> dg.AssetCheckResult:
+        """No picture is shared by half of the store's products, and at most one in twenty is too small.
+
+        **When it warns**: `shared` shows the store's logo or "no picture yet", which makes all its products alike
+        to a search: tell the store. `small` pictures lose their details; ask the store for larger ones, or set
+        `images: {smallest_side: ...}` in feeds.yaml. Nothing is rejected for either.
+        """
+        where = partition_of(context)
+        store = feeds.open().store(where.store)
+        found = inspect_pictures(database.open(), store, where.day, limit=SAMPLE)
+        return _result(
+            where,
+            not found.shared and found.small <= FAILING_PICTURES * found.pictures,
+            warn=True,
+            metadata=md.counts(
+                pictures=found.pictures,
+                small=found.small,
+                smallest_side=smallest_side(store, where.day),
+                shared=len(found.shared),
+            )
+            | {"shared_pictures": md.table(found.shared), "small_pictures": md.table(found.small_sample)},
+        )
+
     @dg.asset_check(asset="product_points", partitions_def=partitions)
     def index_agrees_with_catalogue(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource, vectors: VectorStoreResource
@@ -157,5 +189,6 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
         every_record_is_accounted_for,
         guards_accept_the_snapshot,
         pictures_can_be_fetched,
+        pictures_show_the_products,
         index_agrees_with_catalogue,
     ]
