@@ -5,7 +5,7 @@ Cells depend on nothing but the value, so the cleaner remembers them: a feed rep
 
 import json
 from collections.abc import Callable, Hashable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Generic, NamedTuple, TypeVar
 
 from fashion_pipeline.cleaning.gtin import check_gtin
@@ -195,7 +195,7 @@ def gallery_cell(base_url: str | None) -> Callable[[str | tuple[str, ...] | None
 def sale_window(raw: str | None) -> Window | None:
     """Google's `sale_price_effective_date`: two ISO 8601 times joined by `/`; without a zone, UTC.
 
-    None where it cannot be read or ends before it starts.
+    An end that is a day ends with that day, as shops mean it. None where it cannot be read or ends before it starts.
     """
     if not raw or not raw.strip() or is_placeholder("sale_price_effective_date", raw):
         return Window(None, None)
@@ -203,7 +203,7 @@ def sale_window(raw: str | None) -> Window | None:
     if not slash:
         return None
     try:
-        window = Window(_time(starts), _time(ends))
+        window = Window(_time(starts), _time(ends, whole_day=True))
     except (ValueError, OverflowError):
         return None
     if window.starts and window.ends and window.ends <= window.starts:
@@ -211,11 +211,13 @@ def sale_window(raw: str | None) -> Window | None:
     return window
 
 
-def _time(text: str) -> datetime | None:
+def _time(text: str, *, whole_day: bool = False) -> datetime | None:
     text = text.strip()
     if not text:
         return None
     time = datetime.fromisoformat(text)
+    if whole_day and len(text) <= len("2026-11-02"):
+        time += timedelta(days=1)
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 

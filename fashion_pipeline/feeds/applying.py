@@ -4,14 +4,22 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
+import orjson
+
 from fashion_pipeline.feeds.items import ItemBatch, Value
-from fashion_pipeline.feeds.mapping import PRICE_PAIR, PRICE_RANGE, Mapping
+from fashion_pipeline.feeds.mapping import PRICE_PAIR, PRICE_RANGE, PRICE_SHOWN, SALE_WINDOW, Mapping
 from fashion_pipeline.feeds.records import Chunk
 
 LIST_COLUMNS = frozenset({"additional_image_urls"})
 #: Between URLs stands a comma, semicolon, bar or blank; a URL itself may hold the first two.
 URL_BORDER = re.compile(r"(?:\s*[,;|]\s*|\s+)(?=(?:https?|file|s3|gs|data):|//)", re.IGNORECASE)
 BORDER = frozenset(",;| \t\r\n")
+#: In a price as a shop shows it: what is struck through or meant for screen readers, markup, amounts.
+STRUCK = re.compile(
+    r"<(del|s|strike)\b.*?</\1>|<span[^>]*screen-reader-text.*?</span>", re.IGNORECASE | re.DOTALL
+)
+MARKUP = re.compile(r"<[^>]*>|&#?\w+;")
+AMOUNT = re.compile(r"\d+(?:[.,' ]\d+)*")
 PLAIN_BORDER = re.compile(r"\s*[,;|]\s*")
 
 
@@ -44,8 +52,16 @@ class Applier:
         if current is not None or regular is not None:
             _pair(columns, current, regular)
         low, high = (columns.pop(name, None) for name in PRICE_RANGE)
-        if low is not None and high is not None:
-            _range(columns, low, high)
+        if low is not None:
+            _range(columns, low, high or [None] * chunk.size)
+        shown = columns.pop(PRICE_SHOWN, None)
+        if shown is not None:
+            _shown(columns, shown)
+        starts, ends = (columns.pop(name, None) for name in SALE_WINDOW)
+        if starts is not None or ends is not None:
+            _window(columns, starts or [None] * chunk.size, ends or [None] * chunk.size)
+        if "image_url" in columns:
+            columns["image_url"] = [_listed(value) for value in columns["image_url"]]
         for column, table in self._mapping.values.items():
             if column in columns:
                 columns[column] = [_translated(value, table) for value in columns[column]]
@@ -82,10 +98,41 @@ def split_list(value: str) -> list[str]:
     text = value.strip()
     if not text:
         return []
+    if text[0] in "[{" and (nested := _nested(text)) is not None:
+        return nested
     if BORDER.isdisjoint(text):
         return [text]
     border = URL_BORDER if ":" in text or text.startswith("//") else PLAIN_BORDER
     return [part for part in border.split(text) if part]
+
+
+def _nested(text: str) -> list[str] | None:
+    """The URLs of a cell that holds JSON, or a list as Python writes it; None where it is neither.
+
+    Meta's feeds nest `[{"url": ..., "tag": [...]}]`.
+    """
+    for written in (text, text.replace("'", '"')):
+        try:
+            value = orjson.loads(written)
+        except orjson.JSONDecodeError:
+            continue
+        parts = value if isinstance(value, list) else [value]
+        urls = [
+            next((part[name] for name in ("url", "src", "link") if part.get(name)), None)
+            if isinstance(part, dict)
+            else part
+            for part in parts
+        ]
+        return [url for url in urls if isinstance(url, str) and url]
+    return None
+
+
+def _listed(value: Value) -> Value:
+    """A main picture's cell; several URLs in JSON become what cleaning takes apart."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        nested = _nested(value.strip())
+        return value if nested is None else " ".join(nested)
+    return value
 
 
 def _lists(sources: Sequence[list[Value]]) -> list[Value]:
@@ -127,10 +174,17 @@ def _pair(columns: dict[str, list[Value]], current: list[Value] | None, regular:
 
 
 def _range(columns: dict[str, list[Value]], low: list[Value], high: list[Value]) -> None:
-    """A range in place of the price where its ends differ; the price where there is no other."""
+    """A range in place of the price where its ends differ; the price where there is no other.
+
+    A low end without a high one is a price "from", which is no item's price either.
+    """
     price = columns.setdefault("price", [None] * len(low))
     for index, (least, most) in enumerate(zip(low, high, strict=True)):
-        if _blank(least) or _blank(most):
+        if _blank(least):
+            continue
+        if _blank(most):
+            if _blank(price[index]):
+                price[index] = f"from {least}"
             continue
         if _amount(least) != _amount(most):
             price[index] = f"{least} - {most}"
@@ -138,6 +192,30 @@ def _range(columns: dict[str, list[Value]], low: list[Value], high: list[Value])
                 columns["sale_price"][index] = None
         elif _blank(price[index]):
             price[index] = least
+
+
+def _shown(columns: dict[str, list[Value]], shown: list[Value]) -> None:
+    """The range that a shop shows, in place of a price that is only its lower end."""
+    price = columns.setdefault("price", [None] * len(shown))
+    for index, value in enumerate(shown):
+        if not isinstance(value, str):
+            continue
+        amounts = AMOUNT.findall(MARKUP.sub(" ", STRUCK.sub(" ", value)))
+        if len(set(amounts)) > 1:
+            price[index] = f"{amounts[0]} - {amounts[-1]}"
+            if "sale_price" in columns:
+                columns["sale_price"][index] = None
+
+
+def _window(columns: dict[str, list[Value]], starts: list[Value], ends: list[Value]) -> None:
+    """`sale_price_effective_date` out of a start and an end."""
+    columns.setdefault(
+        "sale_price_effective_date",
+        [
+            None if _blank(start) and _blank(end) else f"{start or ''}/{end or ''}"
+            for start, end in zip(starts, ends, strict=True)
+        ],
+    )
 
 
 def _translated(value: Value, table: dict[str, str]) -> Value:

@@ -7,6 +7,7 @@ of members hold at every layer, so that a bomb is refused while it is still smal
 
 import gzip
 import io
+import re
 import shutil
 import struct
 import tempfile
@@ -36,6 +37,12 @@ DATA_SUFFIXES = frozenset(
 UNPACKING = (
     OSError, zlib.error, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError,
 )  # fmt: skip
+
+
+#: What is put beside a feed for people.
+NOTES = re.compile(
+    r"(?:read[ _-]?me|licen[cs]e|changelog|copyright)(?:\.(?:txt|md|html?|pdf))?\Z", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,9 @@ def _kind(head: bytes) -> str:
 
 def _is_junk(name: str) -> bool:
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1:] == ("Thumbs.db",)
+    if any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1:] == ("Thumbs.db",):
+        return True
+    return bool(parts) and NOTES.match(parts[-1]) is not None
 
 
 @contextmanager

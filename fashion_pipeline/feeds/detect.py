@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from lxml import etree
@@ -19,11 +22,15 @@ from lxml import etree
 from fashion_pipeline.errors import FeedError
 from fashion_pipeline.feeds import encoding as encodings
 from fashion_pipeline.feeds.decompress import Document, expand
+from fashion_pipeline.feeds.items import ReadReport
 from fashion_pipeline.feeds.mapping import Mapping, MappingLines, known_formats, load_mapping, normal_name
 from fashion_pipeline.feeds.paths import Paths
 from fashion_pipeline.feeds.readers.delimited import DELIMITERS, HEADER_ROWS, split_cells
 from fashion_pipeline.feeds.readers.json_shapes import HEAD, KEY, find_records, sample_records
+from fashion_pipeline.feeds.readers.woocommerce_headers import english_names
 from fashion_pipeline.feeds.readers.xml import RECORD_ELEMENTS
+from fashion_pipeline.feeds.readers.xml_mending import mend
+from fashion_pipeline.feeds.records import Tally
 from fashion_pipeline.feeds.sniff import Kind, html_title, kind_of
 
 #: Of equal fit the earlier one: what is told apart only by its delimiter, or is a case of another.
@@ -42,6 +49,7 @@ GENERAL = {"delimited": "delimited", "json": "json", "xml": "xml", "parquet": "p
 #: A kind is taken for known when the file has this many of its fields.
 FEW = 4
 XML_HEAD = 1 << 18
+XML_DECLARATION = re.compile(r"\A<\?xml[^>]*\?>")
 #: A price's field that names its currency: `price_min_usd`.
 CURRENCY_IN_NAME = re.compile(
     r"_(usd|eur|gbp|jpy|cad|aud|chf|sek|nok|dkk|pln|inr|brl|cny|krw)$", re.IGNORECASE
@@ -86,21 +94,25 @@ def _detect(document: Document) -> Detection:
         head = stream.read(HEAD)
     kind = kind_of(head, encodings.Encoding("latin-1"))
     if kind is Kind.PARQUET:
-        with document.open() as stream:
+        with document.open() as stream, TemporaryFile() as file:
+            # Parquet is read from its end, and this may come out of an archive.
+            copyfileobj(stream, file, 1 << 20)
             try:
-                names = pq.ParquetFile(stream).schema_arrow.names
-            except OSError as error:
+                names = pq.ParquetFile(file).schema_arrow.names
+            except (OSError, pa.ArrowException) as error:
                 raise FeedError(
                     f"{document.name} is no whole Parquet file: truncated; fetch it again"
                 ) from error
         return _general("parquet", list(names), {normal_name(name) for name in names})
-    if kind in (Kind.EMPTY, Kind.PDF, Kind.PACKED, Kind.BINARY):
+    if kind in (Kind.EMPTY, Kind.PDF, Kind.PACKED):
         raise FeedError(f"{document.name} looks like {kind.value}: it is no feed")
     try:
         encoding, _ = encodings.decide(document.name, document.open, charset=None, fallback="cp1252")
     except FeedError:
         encoding = encodings.Encoding("latin-1")
     kind = kind_of(head, encoding)
+    if kind is Kind.BINARY:
+        raise FeedError(f"{document.name} looks like {kind.value}: it is no feed")
     text = head[encoding.mark :].decode(encoding.codec, "ignore").lstrip("\ufeff \t\r\n")
     if kind is Kind.HTML:
         return _html(text, head, document.name)
@@ -130,10 +142,15 @@ def _known(readers: tuple[str, ...]) -> list[Mapping]:
     return [mapping for name in names if (mapping := load_mapping(name)).reader in readers]
 
 
-def _fit(mapping: Mapping, names: set[str]) -> int:
-    """How many columns of a kind the names fill; 0 where they lack what a product needs."""
+def _fit(mapping: Mapping, names: set[str]) -> tuple[int, int]:
+    """How many columns of a kind the names fill, and how many names it knows; 0 where they lack what a
+    product needs.
+    """
     filled = {column for column in mapping.fields if not names.isdisjoint(mapping.candidates(column))}
-    return len(filled) if filled.issuperset(mapping.needs) else 0
+    if not filled.issuperset(mapping.needs):
+        return 0, 0
+    known = {name for column in mapping.fields for name in mapping.candidates(column)}
+    return len(filled), len(known & names)
 
 
 def _general(reader: str, names: list[str], have: set[str]) -> Detection:
@@ -173,7 +190,7 @@ def propose(format_name: str, names: tuple[str, ...]) -> Detection:
 
 def _delimited(text: str, name: str) -> Detection:
     lines = [line for line in text.splitlines()[:HEADER_ROWS] if line.strip()]
-    best: tuple[int, int, Detection] | None = None
+    best: tuple[tuple[int, int], int, Detection] | None = None
     general: tuple[int, list[str]] = (0, [])
     for line in lines:
         for delimiter in DELIMITERS:
@@ -186,10 +203,10 @@ def _delimited(text: str, name: str) -> Detection:
             for place, mapping in enumerate(_known(("delimited", "shopify_csv", "woocommerce_csv"))):
                 if mapping.delimiter not in ("auto", delimiter):
                     continue
-                fit = _fit(mapping, names)
-                if fit >= FEW and (best is None or (fit, -place) > best[:2]):
+                fit = _fit(mapping, english_names(names) if mapping.reader == "woocommerce_csv" else names)
+                if fit[0] >= FEW and (best is None or (fit, -place) > best[:2]):
                     best = fit, -place, Detection(mapping.format, fields=tuple(cells))
-    if best is not None and best[0] >= general[0] - 2:
+    if best is not None and best[0][0] >= general[0] - 2:
         return best[2]
     if not general[1]:
         raise FeedError(f"{name} is text without a header of columns: it is no feed of a kind that is known")
@@ -200,13 +217,16 @@ def _xml(text: str, name: str) -> Detection:
     parser = etree.XMLPullParser(
         events=("start", "end"), recover=True, resolve_entities=False, no_network=True
     )
-    parser.feed(text[:XML_HEAD].encode())
+    # The text is decoded already, so what the declaration says of its encoding holds no more.
+    plain = XML_DECLARATION.sub("", text[:XML_HEAD], count=1).encode("utf-8", "ignore")
+    for chunk in mend(iter([plain]), Tally(ReadReport())):
+        parser.feed(chunk)
     counts: dict[str, int] = {}
     children: dict[str, set[str]] = {}
     for event, element in parser.read_events():
-        tag = etree.QName(element).localname if isinstance(element.tag, str) else ""
+        tag = _local_name(element)
         if event == "end" and tag:
-            inner = {etree.QName(child).localname for child in element if isinstance(child.tag, str)}
+            inner = {name for child in element if (name := _local_name(child))}
             if len(inner) >= 3:
                 counts[tag] = counts.get(tag, 0) + len(inner)
                 children.setdefault(tag, set()).update(inner)
@@ -219,12 +239,17 @@ def _xml(text: str, name: str) -> Detection:
     names = {normal_name(child) for child in children[record]}
     for mapping in _known(("xml",)):
         right = record == mapping.records if mapping.records else record in RECORD_ELEMENTS
-        if right and _fit(mapping, names) >= FEW:
+        if right and _fit(mapping, names)[0] >= FEW:
             return Detection(mapping.format, fields=tuple(shown))
     proposed = _general("xml", shown, names)
     return Detection(
         "xml", proposed.mapping.model_copy(update={"records": record}), tuple(shown), proposed.notes
     )
+
+
+def _local_name(element: Any) -> str:
+    """The element's name without namespace or prefix; "" for comments and instructions."""
+    return element.tag.rpartition("}")[2].rpartition(":")[2] if isinstance(element.tag, str) else ""
 
 
 #: Fields that only one kind of JSON has.

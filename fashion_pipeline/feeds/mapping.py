@@ -25,7 +25,11 @@ PageStyle: TypeAlias = Literal["shopify", "woocommerce"]
 PRICE_PAIR = ("current_price", "regular_price")
 #: Both ends of a price range. Where they differ the item has no price of its own, and cleaning rejects it.
 PRICE_RANGE = ("price_low", "price_high")
-MAPPABLE = (*ITEM_COLUMNS, *PRICE_PAIR, *PRICE_RANGE)
+#: The price as the shop shows it, perhaps as HTML. Two amounts there are a range, whatever `price` says.
+PRICE_SHOWN = "price_shown"
+#: Start and end of a sale price that stand in fields of their own.
+SALE_WINDOW = ("sale_starts", "sale_ends")
+MAPPABLE = (*ITEM_COLUMNS, *PRICE_PAIR, *PRICE_RANGE, PRICE_SHOWN, *SALE_WINDOW)
 #: A product needs these; a supplement's rows only an id.
 PRODUCT_NEEDS = ("external_id", "title")
 SUPPLEMENT_NEEDS = ("external_id",)

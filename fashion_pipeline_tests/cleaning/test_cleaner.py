@@ -27,7 +27,7 @@ def test_a_good_item() -> None:
         title=" Striped &amp; <b>Short</b> ",
         description="<p>One</p><p>Two</p>",
         sale_price="39,90 €",
-        sale_price_effective_date="2026-11-01T00:00-0800/2026-12-01",
+        sale_price_effective_date="2026-11-01T00:00-0800/2026-11-30",
         additional_image_urls="https://cdn.shop.example/b.jpg,https://cdn.shop.example/a-1.jpg?v=9",
         brand="N/A",
         gtin="4006381-333931",
@@ -183,7 +183,13 @@ def test_no_sale_is_no_warning(sale: str | None) -> None:
             datetime(2026, 12, 1, 14, 30, tzinfo=UTC),
         ),
         ("2026-11-01/", datetime(2026, 11, 1, tzinfo=UTC), None),
-        ("/2026-11-01", None, datetime(2026, 11, 1, tzinfo=UTC)),
+        ("/2026-11-01", None, datetime(2026, 11, 2, tzinfo=UTC)),
+        # An end that is a day ends with it.
+        (
+            "2026-11-01/2026-11-01",
+            datetime(2026, 11, 1, tzinfo=UTC),
+            datetime(2026, 11, 2, tzinfo=UTC),
+        ),
     ],
 )
 def test_sale_windows(text: str, starts: datetime | None, ends: datetime | None) -> None:

@@ -1,19 +1,15 @@
 """Feeds that real shops published, checked against the files by eye (see their README)."""
 
-import csv
 import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
-from fashion_pipeline.cleaning.cleaner import Cleaner
-from fashion_pipeline.cleaning.contract import check_clean_file
-from fashion_pipeline.cleaning.run import CleanReport, clean_feed
-from fashion_pipeline.feeds.config import StoreConfig
-from fashion_pipeline.feeds.reading import open_items
+from fashion_pipeline.cleaning.run import CleanReport
+from fashion_pipeline_tests import bath_ec
+from fashion_pipeline_tests.feeds.conftest import cleaned, store
 
 FEEDS = Path(__file__).resolve().parents[2].parent / "shared" / "real" / "feeds"
 
@@ -24,19 +20,8 @@ Rows = dict[str, dict[str, Any]]
 
 def clean(folder: Path, name: str, format_: str, **settings: Any) -> tuple[Rows, CleanReport]:
     """Clean rows by id, and the account, of a file that must leave nothing unaccounted for."""
-    store = StoreConfig(id="shop", format=format_, location=str(FEEDS / name), **settings)
-    clean_path = folder / f"{name}.clean"
-    report = clean_feed(
-        open_items(FEEDS / name, store),
-        Cleaner(store.id, store.currency, store.base_url),
-        clean_path=clean_path,
-        rejected_path=folder / f"{name}.rejected",
-    )
-    assert report.accounting_error() is None
-    assert check_clean_file(clean_path, report.clean) == []
-    rows = {row["external_id"]: row for row in pq.read_table(clean_path).to_pylist()}
-    assert len(rows) == report.clean
-    return rows, report
+    found = cleaned(folder, FEEDS / name, store(format_, **settings))
+    return found.rows, found.report
 
 
 def counts(report: CleanReport) -> tuple[int, ...]:
@@ -197,8 +182,7 @@ def test_lululemon_awin(tmp_path: Path) -> None:
 
 
 def test_bath_ec_meta_csv_on_two_days(tmp_path: Path) -> None:
-    old, first = clean(tmp_path, "meta_catalog_bath_ec_t1.csv", "meta_csv")
-    new, second = clean(tmp_path, "meta_catalog_bath_ec_t2.csv", "meta_csv")
+    (old, first), (new, second) = (clean(tmp_path, name, "meta_csv") for name in bath_ec.DAYS)
     assert counts(first) == (199, 199, 199, 0, 0)
     assert counts(second) == (187, 187, 187, 0, 0)
     assert first.warnings == {"image_missing": 14, "gtin_invalid": 1}
@@ -208,53 +192,10 @@ def test_bath_ec_meta_csv_on_two_days(tmp_path: Path) -> None:
     assert raw(old["4726-2"])["gtin"] == "4548360000000"
     has(old["654180"], image_url=None, price=Decimal(121000), availability="out_of_stock")
 
-    assert set(old) - set(new) == {
-        "129204",
-        "4758",
-        "6115sale1",
-        "651280",
-        "651281",
-        "651282",
-        "674280",
-        "674283",
-        "674284",
-        "678280",
-        "678282",
-        "678283",
-        "678284",
-    }
-    assert set(new) - set(old) == {"635280"}
-    common = set(old) & set(new)
-    assert len(common) == 186
-
-    def changed(name: str) -> set[str]:
-        return {key for key in common if old[key][name] != new[key][name]}
-
-    assert (len(changed("price")), len(changed("title"))) == (52, 32)
-    # Ten descriptions differ in the files; two of them only in the length of their runs of blanks.
-    written = [_descriptions(f"meta_catalog_bath_ec_{day}.csv") for day in ("t1", "t2")]
-    differing = {key for key in common if written[0][key] != written[1][key]}
-    assert len(differing) == 10
-    assert differing - changed("description") == {"385n-bl", "474233"}
-    assert changed("description") < differing
-    assert changed("availability") == {"654180"}
-    assert changed("image_key") == {"654180", "674281", "674330", "678281"}
-    assert all(old[key]["image_key"] is None for key in changed("image_key"))
-    assert (old["174652"]["price"], new["174652"]["price"]) == (Decimal(14300), Decimal(17600))
-    assert len(changed("image_url")) == 186
-    assert len(changed("additional_image_urls")) >= 177
-    # A changed `?v=` is no change: what changes the hash is what changes otherwise.
-    galleries = {key for key in common if _paths(old[key]) != _paths(new[key])}
-    told = set().union(
-        *map(changed, ("price", "title", "description", "availability", "image_key")), galleries
-    )
-    assert changed("content_hash") == told
-    assert galleries <= changed("image_key")
-
-
-def _descriptions(name: str) -> dict[str, str]:
-    with (FEEDS / name).open(encoding="utf-8-sig", newline="") as stream:
-        return {row["id"]: row["description"] for row in csv.DictReader(stream)}
+    assert (set(old) - set(new), set(new) - set(old)) == (bath_ec.GONE, bath_ec.NEW)
+    told = bath_ec.check_changes(FEEDS, old, new)
+    galleries = {key for key in told | set(old) & set(new) if _paths(old[key]) != _paths(new[key])}
+    assert galleries <= {key for key in told if old[key]["image_key"] != new[key]["image_key"]}
 
 
 def _paths(row: dict[str, Any]) -> list[str]:

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from fashion_pipeline.cleaning.cleaner import Cleaner
+from fashion_pipeline.cleaning.contract import check_clean_file
+from fashion_pipeline.cleaning.run import CleanReport, clean_feed
 from fashion_pipeline.feeds.config import StoreConfig
 from fashion_pipeline.feeds.items import BrokenRecord, ReadReport, Value
 from fashion_pipeline.feeds.reading import open_items
@@ -81,3 +85,29 @@ def real_feed(name: str) -> Path:
     if not path.is_file():
         pytest.skip(f"real feeds are not beside the project (shared/real/feeds/{name})")
     return path
+
+
+@dataclass
+class Cleaned:
+    """A feed read and cleaned to its end: clean rows by id, rejected items in order, and the account."""
+
+    rows: dict[str, dict[str, Any]]
+    rejected: list[dict[str, Any]]
+    report: CleanReport
+
+
+def cleaned(folder: Path, path: Path, config: StoreConfig, **options: Any) -> Cleaned:
+    """Clean a file; asserts that everything is accounted for and that the rows keep their contract."""
+    clean, rejected = folder / f"{path.name}.clean", folder / f"{path.name}.rejected"
+    report = clean_feed(
+        open_items(path, config, **options),
+        Cleaner(config.id, config.currency, config.base_url),
+        clean_path=clean,
+        rejected_path=rejected,
+        deletions_path=folder / f"{path.name}.deletions",
+    )
+    assert report.accounting_error() is None
+    assert check_clean_file(clean, report.clean) == []
+    rows = {row["external_id"]: row for row in pq.read_table(clean).to_pylist()}
+    assert len(rows) == report.clean
+    return Cleaned(rows, pq.read_table(rejected).to_pylist(), report)

@@ -165,7 +165,6 @@ def test_image_lists(feed, value: str, urls: list[str]) -> None:
     ("data", "words"),
     [
         ("sku,name\n1,One\n", "needs columns for external_id .id.; title .title.; found: sku, name"),
-        ("id;title\n1;One\n", "between ',', but the first line is separated by ';'"),
         ("id,title\n", "0 products"),
         ("id,title\n1,2,3\n", "0 products .1 broken records, the first at line 2: 3 cells"),
         ("<rss/>", "looks like XML"),
@@ -179,6 +178,11 @@ def test_image_lists(feed, value: str, urls: list[str]) -> None:
 def test_refused(feed, data: str, words: str) -> None:
     with pytest.raises(FeedError, match=f"^store 'shop': .*{words}"):
         feed(data)
+
+
+def test_refused_with_the_delimiter_that_is_there(feed) -> None:
+    with pytest.raises(FeedError, match=r"between '\\t', but the first line is separated by ';'"):
+        feed("id;title\n1;One\n", "google_tsv")
 
 
 def test_a_value_of_some_million_characters_costs_its_row(feed) -> None:

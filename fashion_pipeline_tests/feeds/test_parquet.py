@@ -72,8 +72,8 @@ def test_ids_that_were_floats(feed) -> None:
     assert result.column("gtin") == ["4", None, "5"]
     assert result.column("title") == ["a", "b", "c"]
     assert [(b.place, b.reason[:40]) for b in result.broken] == [
-        ("row 4", "id is stored as a binary float and has l"),
-        ("row 5", "id is stored as a binary float and has l"),
+        ("row 4", "id is stored as a binary float and may h"),
+        ("row 5", "id is stored as a binary float and may h"),
     ]  # fmt: skip
     assert result.places == ["row 1", "row 2", "row 3"]
     assert '"title": "c"' in result.raws[2]

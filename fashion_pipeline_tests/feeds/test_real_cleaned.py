@@ -5,34 +5,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
-from fashion_pipeline.cleaning.cleaner import Cleaner
-from fashion_pipeline.cleaning.contract import check_clean_file
-from fashion_pipeline.cleaning.run import CleanReport, clean_feed
+from fashion_pipeline.cleaning.run import CleanReport
 from fashion_pipeline.errors import FeedError
-from fashion_pipeline.feeds.reading import open_items
-from fashion_pipeline_tests.feeds.conftest import read, real_feed, store
+from fashion_pipeline_tests.feeds.conftest import cleaned, read, real_feed, store
 
 Rows = dict[str, dict[str, Any]]
 
 
 def _clean(folder: Path, name: str, format_name: str, **fields: Any) -> tuple[Rows, Rows, CleanReport]:
     """Clean rows by id, rejected items by place, and the account."""
-    path, config = real_feed(name), store(format_name, **fields)
-    clean, rejected = folder / "clean", folder / "rejected"
-    report = clean_feed(
-        open_items(path, config),
-        Cleaner(config.id, config.currency, config.base_url),
-        clean_path=clean,
-        rejected_path=rejected,
-    )
-    assert report.accounting_error() is None
-    assert check_clean_file(clean, report.clean) == []
-    rows = {row["external_id"]: row for row in pq.read_table(clean).to_pylist()}
-    assert len(rows) == report.clean
-    return rows, {row["place"]: row for row in pq.read_table(rejected).to_pylist()}, report
+    found = cleaned(folder, real_feed(name), store(format_name, **fields))
+    return found.rows, {row["place"]: row for row in found.rejected}, found.report
 
 
 def _has(row: dict[str, Any], **expected: Any) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fashion_pipeline_tests import bath_ec
 from fashion_pipeline_tests.feeds.conftest import Read, read, real_feed, store
 
 LIVOSTYLE: dict[str, Any] = {
@@ -154,14 +155,11 @@ def test_livostyle_parquet() -> None:
 
 
 def test_meta_csv_change_set() -> None:
-    before = read(real_feed("meta_catalog_bath_ec_t1.csv"), store("meta_csv"))
-    after = read(real_feed("meta_catalog_bath_ec_t2.csv"), store("meta_csv"))
+    before, after = (read(real_feed(name), store("meta_csv")) for name in bath_ec.DAYS)
     assert (before.report.items, after.report.items) == (199, 187)
     assert before.report.recoveries == after.report.recoveries == []
     old, new = _by_id(before), _by_id(after)
-    gone = "129204 4758 6115sale1 651280 651281 651282 674280 674283 674284 678280 678282 678283 678284"
-    assert sorted(old.keys() - new.keys()) == gone.split()
-    assert new.keys() - old.keys() == {"635280"}
+    assert (old.keys() - new.keys(), new.keys() - old.keys()) == (bath_ec.GONE, bath_ec.NEW)
     common = old.keys() & new.keys()
     changed = Counter(
         field

@@ -14,7 +14,7 @@ from fashion_pipeline.feeds.items import Value
 from fashion_pipeline.feeds.mapping import normal_name
 from fashion_pipeline.feeds.records import Chunk, Read, Source, json_text
 
-#: Columns whose numbers are names: 8.0 means "8", and a float beyond 2**53 has lost digits.
+#: Columns whose numbers are names: 8.0 means "8", and a float from 2**53 on may have lost digits.
 IDENTIFIERS = ("external_id", "item_group_id", "gtin", "mpn")
 EXACT_INTEGERS = 2**53
 MAX_COLUMNS = 4_000
@@ -107,8 +107,8 @@ def _identifiers(name: str, column: pa.Array, lost: dict[int, str]) -> list[Valu
     for index, number in enumerate(column.to_pylist()):
         if number is None or math.isnan(number):
             given.append(None)
-        elif not float(number).is_integer() or abs(number) > EXACT_INTEGERS:
-            lost[index] = f"{name} is stored as a binary float and has lost digits: {number!r}"
+        elif not float(number).is_integer() or abs(number) >= EXACT_INTEGERS:
+            lost[index] = f"{name} is stored as a binary float and may have lost digits: {number!r}"
             given.append(None)
         else:
             given.append(str(int(number)))

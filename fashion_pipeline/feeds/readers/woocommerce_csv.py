@@ -12,6 +12,7 @@ from fashion_pipeline.feeds.items import BrokenRecord, ReadReport
 from fashion_pipeline.feeds.mapping import normal_name
 from fashion_pipeline.feeds.readers.grouped_rows import Row, rows_of
 from fashion_pipeline.feeds.readers.rows import RowBatch, plain
+from fashion_pipeline.feeds.readers.woocommerce_headers import english_name
 from fashion_pipeline.feeds.records import Read, Source, Tally
 
 #: What a variation takes from its parent where it says nothing itself. Not its price, id or SKU.
@@ -31,7 +32,7 @@ def read_woocommerce_csv(source: Source) -> Iterator[Read]:
         FeedError: as `read_delimited`.
     """
     products = _Products(source)
-    for row in rows_of(source):
+    for row in _rows_of(source):
         if isinstance(row, BrokenRecord):
             # Chunks keep the order of records, so what was read goes first.
             yield from products.batch.flush()
@@ -43,6 +44,15 @@ def read_woocommerce_csv(source: Source) -> Iterator[Read]:
     yield from products.batch.flush()
 
 
+def _rows_of(source: Source) -> Iterator[Row | BrokenRecord]:
+    """The rows with WooCommerce's English names of the columns, whatever the shop's language."""
+    for row in rows_of(source):
+        if isinstance(row, BrokenRecord):
+            yield row
+        else:
+            yield replace(row, cells={english_name(name): cell for name, cell in row.cells.items()})
+
+
 class _Products:
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -50,7 +60,7 @@ class _Products:
         #: Parents by SKU and by `id:` and ID, and which of them have variations: found in a pass of its own.
         self.parents: dict[str, dict[str, str]] = {}
         self.with_variations: set[str] = set()
-        for row in rows_of(replace(source, tally=Tally(ReadReport()))):
+        for row in _rows_of(replace(source, tally=Tally(ReadReport()))):
             if isinstance(row, BrokenRecord):
                 continue
             kind = row.cell("type").casefold()
