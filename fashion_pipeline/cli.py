@@ -282,6 +282,71 @@ def check() -> None:
     raise typer.Exit(check_model(load_settings()))
 
 
+@model.command()
+def pull(
+    folder: Annotated[Path, typer.Argument(help="where the model's folder is made")],
+    repo: Annotated[str, typer.Option(help="repository of weights and config")] = "Marqo/marqo-fashionSigLIP",
+    revision: Annotated[
+        str, typer.Option(help="branch, tag or commit, where no lock file pins one")
+    ] = "main",
+    lock: Annotated[Path | None, typer.Option(help="lock file of a pulled folder: the same bytes")] = None,
+) -> None:
+    """Download weights, config and tokenizer into a folder, check every digest, pin them in a lock file."""
+    from fashion_pipeline.commands.model import pull as pull_model
+
+    raise typer.Exit(pull_model(folder, repo=repo, revision=revision, lock=lock))
+
+
+@model.command()
+def keep(
+    photos: Annotated[Path | None, typer.Option(help="JPEGs to measure draft decoding on")] = None,
+) -> None:
+    """Keep golden vectors and the measure of draft decoding with the folder of the settings' model."""
+    from fashion_pipeline.commands.model import keep as keep_model
+
+    raise typer.Exit(keep_model(load_settings(), photos))
+
+
+embeddings = typer.Typer(help="The stored vectors.", no_args_is_help=True)
+app.add_typer(embeddings, name="embeddings")
+
+
+@embeddings.command()
+def verify(
+    sample: Annotated[int, typer.Option(min=1, help="vectors to look at")] = 256,
+    seed: Annotated[int, typer.Option(help="another seed, another sample")] = 0,
+    candidate: Annotated[bool, typer.Option(help="of the settings' model, not of the serving one")] = False,
+    repair: Annotated[bool, typer.Option(help="have wrong vectors embedded anew")] = False,
+) -> None:
+    """Embed a sample of pictures anew in fp32 and compare; exit code 1 where a vector is wrong."""
+    from fashion_pipeline.commands.embeddings import run_verify
+
+    raise typer.Exit(
+        run_verify(load_settings(), sample=sample, seed=seed, candidate=candidate, repair=repair)
+    )
+
+
+@embeddings.command()
+def compact(
+    rows: Annotated[int, typer.Option(min=2, help="vectors of a merged shard")] = 100_000,
+) -> None:
+    """Merge small shards; the old files stay until they are collected."""
+    from fashion_pipeline.commands.embeddings import run_compact
+
+    raise typer.Exit(run_compact(load_settings(), rows=rows))
+
+
+@embeddings.command()
+def collect(
+    hours: Annotated[float, typer.Option(min=0, help="for how long no row may have named a file")] = 24.0,
+    remove: Annotated[bool, typer.Option(help="remove them; without it they are only counted")] = False,
+) -> None:
+    """Find shard files that no row names: merged ones, and what killed runs left."""
+    from fashion_pipeline.commands.embeddings import run_collect
+
+    raise typer.Exit(run_collect(load_settings(), hours=hours, remove=remove))
+
+
 def main() -> None:
     """The console script: our own errors are one line and exit code 1."""
     handler = logging.StreamHandler()

@@ -282,6 +282,17 @@ class Embedding(Stamped):
     )
 
 
+class UnreferencedShard(Table):
+    """A vector shard's file that no row of the ledger names: removed when it has been so for long enough."""
+
+    __tablename__ = "unreferenced_shards"
+
+    shard_key: Mapped[str] = mapped_column(primary_key=True, comment="Parquet file in the data location")
+    since: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="when it was first found, or lost its rows to a merged shard"
+    )
+
+
 class IndexEntry(Stamped):
     """The ledger of points: what was last acknowledged by the vector store for a product."""
 

@@ -4,10 +4,11 @@ A shard is garbage until its rows stand in the ledger: it is written first, the 
 """
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +21,11 @@ from fashion_pipeline.ids import check_sha256
 from fashion_pipeline.storage import DataLocation
 
 _PROVENANCE = ("device", "precision", "decode_mode", "libraries")
+_REMEDY = "`fashion-pipeline embeddings verify --repair` has them embedded anew"
 _READ_ROWS = 4096  # 12 MB of vectors at a time, however large a compacted shard is
 _REFS_AT_ONCE = 50_000  # references grouped by shard at a time: some 10 MB
+# Vectors do not compress: byte-stream split and zstd save 8 % and cost more time than the disk.
+_PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["model_id", *_PROVENANCE]}
 _WORD = pa.dictionary(pa.int8(), pa.string())
 
 #: Elements of a stored vector. `float16` halves the file; a cosine then moves by less than 0.001.
@@ -74,15 +78,54 @@ def write_shard(data: DataLocation, batch: EmbeddedBatch, *, dtype: VectorType =
     ]
     key = f"{shard_folder(batch.model_id)}/{uuid.uuid4()}.parquet"
     with data.writing(key) as path:
-        # Vectors do not compress: byte-stream split and zstd save 8 % and cost more time than the disk.
         pq.write_table(
-            pa.Table.from_arrays(columns, schema=schema),
-            path,
-            compression="zstd",
-            use_dictionary=["model_id", *_PROVENANCE],
-            row_group_size=_READ_ROWS,
+            pa.Table.from_arrays(columns, schema=schema), path, row_group_size=_READ_ROWS, **_PARQUET
         )
     return ShardRef(key, rows)
+
+
+def merge_shards(data: DataLocation, model_id: str, wanted: Mapping[str, Iterable[str]]) -> ShardRef:
+    """Write the wanted vectors of several shards of a model as a new one, in bounded memory.
+
+    The vectors stay as they are: float16 only where all are. Each keeps its provenance.
+
+    Args:
+        wanted: images (SHA-256) by shard key; an image stands in one shard only.
+
+    Raises:
+        PermanentError: a shard is missing, lacks an image, or is of another model.
+    """
+    names = ["sha256", "vector", "model_id", *_PROVENANCE]
+    schema = shard_schema("float16" if all(_is_half(data, key) for key in wanted) else "float32")
+    target = f"{shard_folder(model_id)}/{uuid.uuid4()}.parquet"
+    rows = 0
+    with data.writing(target) as path, pq.ParquetWriter(path, schema, **_PARQUET) as writer:
+        pending: list[pa.Table] = []
+        for key, digests in wanted.items():
+            missing = set(digests)
+            for batch in _batches(data, key, names):
+                taken = [digest in missing for digest in batch.column("sha256").to_pylist()]
+                table = pa.Table.from_batches([batch]).filter(pa.array(taken)).select(names)
+                missing.difference_update(table.column("sha256").to_pylist())
+                if {*table.column("model_id").to_pylist()} - {model_id}:
+                    raise PermanentError(
+                        f"shard {data.describe(key)!r} holds vectors of another model than {model_id}"
+                    )
+                pending.append(table.cast(schema))
+                rows += table.num_rows
+                if sum(map(len, pending)) >= _READ_ROWS:
+                    writer.write_table(pa.concat_tables(pending))
+                    pending = []
+            if missing:
+                raise _lacks(data, key, missing)
+        if pending:
+            writer.write_table(pa.concat_tables(pending))
+    return ShardRef(target, rows)
+
+
+def _is_half(data: DataLocation, key: str) -> bool:
+    with data.open(key) as stream, _readable(data, key), pq.ParquetFile(stream) as file:
+        return bool(file.schema_arrow.field("vector").type.value_type == pa.float16())
 
 
 def read_shard(data: DataLocation, key: str) -> list[EmbeddedBatch]:
@@ -139,23 +182,27 @@ def _read_some(data: DataLocation, key: str, digests: set[str]) -> Iterator[tupl
                 yield digest, vectors[row]
         if not digests:
             return
-    example = min(digests)
-    raise PermanentError(
+    raise _lacks(data, key, digests)
+
+
+def _lacks(data: DataLocation, key: str, digests: set[str]) -> PermanentError:
+    return PermanentError(
         f"shard {data.describe(key)!r} lacks {len(digests)} vectors that the ledger places there, such as "
-        f"that of image {example}: remove those ledger rows and embed again"
+        f"that of image {min(digests)}: {_REMEDY}"
     )
 
 
 def _batches(data: DataLocation, key: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with data.open(key) as stream:
-        try:
-            with pq.ParquetFile(stream) as file:
-                yield from file.iter_batches(batch_size=_READ_ROWS, columns=columns)
-        except (pa.ArrowInvalid, OSError, KeyError) as error:
-            raise PermanentError(
-                f"shard {data.describe(key)!r} cannot be read ({error}): remove its ledger rows, "
-                "and embed again"
-            ) from error
+    with data.open(key) as stream, _readable(data, key), pq.ParquetFile(stream) as file:
+        yield from file.iter_batches(batch_size=_READ_ROWS, columns=columns)
+
+
+@contextmanager
+def _readable(data: DataLocation, key: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise PermanentError(f"shard {data.describe(key)!r} cannot be read ({error}): {_REMEDY}") from error
 
 
 def _vectors(batch: pa.RecordBatch) -> Vectors:

@@ -23,6 +23,7 @@ TABLES = {
     "images",
     "embeddings",
     "index_entries",
+    "unreferenced_shards",
 }
 
 

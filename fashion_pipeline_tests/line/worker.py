@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.line.shards import compact_shards
 from fashion_pipeline_tests.line.conftest import DAY
 from fashion_pipeline_tests.line.shops import Shop
 
@@ -23,6 +24,10 @@ def images(shop: Shop) -> None:
 def embed(shop: Shop) -> None:
     report = shop.embed()
     say("done", report.due, report.entered)
+
+
+def compact(shop: Shop) -> None:
+    say("done", compact_shards(shop.database, shop.data).merged)
 
 
 def points(shop: Shop) -> None:
@@ -49,6 +54,6 @@ def hold(shop: Shop) -> None:
 if __name__ == "__main__":
     stage, url, parts, name, *model = sys.argv[1:]
     stages: dict[str, Callable[[Shop], None]] = {
-        each.__name__: each for each in (images, embed, points, products, line, hold)
+        each.__name__: each for each in (images, embed, compact, points, products, line, hold)
     }
     stages[stage](Shop(Database(url), Path(parts), name, model=model[0] if model else ""))
