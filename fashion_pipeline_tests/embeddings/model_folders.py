@@ -5,8 +5,6 @@ import string
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
 SIZE = 64
 CONTEXT = 12
 WORDS = ("red", "blue", "striped", "dotted", "dress", "skirt", "bag", "a", "with")
@@ -85,6 +83,8 @@ def siglip_config() -> dict[str, Any]:
 
 def write_tokenizer(folder: Path, context: int) -> None:
     """The three tokenizer files of a T5-like tokenizer with a handful of words."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
     pieces = ["<pad>", "</s>", "<unk>", *WORDS, *(c for c in string.ascii_lowercase if c not in WORDS)]
     vocab = {piece: number for number, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token="<unk>"))
@@ -100,12 +100,18 @@ def write_tokenizer(folder: Path, context: int) -> None:
 
 def write_folder(folder: Path, config: dict[str, Any], seed: int = 1) -> Path:
     """A whole model folder with random weights."""
+    write_weights(folder, config, seed)
+    write_tokenizer(folder, config["model_cfg"]["text_cfg"]["context_length"])
+    return folder
+
+
+def write_weights(folder: Path, config: dict[str, Any], seed: int = 1) -> Path:
+    """Config and random weights alone, which is all that pictures need."""
     import open_clip
     import torch
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_tokenizer(folder, config["model_cfg"]["text_cfg"]["context_length"])
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(seed)
     model_config = json.loads(json.dumps(config["model_cfg"]))
