@@ -200,11 +200,14 @@ def check_feed(
     base_url: Annotated[
         str | None, typer.Option(help="the shop's address, for feeds with handles only")
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="for bytes that are no UTF-8 and name none: cp1252, shift_jis, ...")
+    ] = None,
 ) -> None:
     """Profile a feed before it is added: its kind, its columns, what would be rejected, and the entry to paste."""
     from fashion_pipeline.commands.feeds_check import CheckRequest, run_feeds_check
 
-    request = CheckRequest(source, format_name, currency, base_url)
+    request = CheckRequest(source, format_name, currency, base_url, encoding)
     raise typer.Exit(run_feeds_check(load_settings(), request))
 
 

@@ -25,6 +25,7 @@ from fashion_pipeline.feeds.config import StoreConfig
 from fashion_pipeline.feeds.detect import Detection, detect, propose
 from fashion_pipeline.feeds.items import ReadReport
 from fashion_pipeline.feeds.mapping import MappingLines, load_mapping, normal_name
+from fashion_pipeline.feeds.readers.woocommerce_headers import english_name
 from fashion_pipeline.feeds.reading import FeedReader, open_items
 from fashion_pipeline.feeds.transport import Fetched, fetch
 from fashion_pipeline.ids import STORE_ID
@@ -37,6 +38,16 @@ PLACES = 3
 #: Columns of an item that are no columns of a row under the same name.
 MADE = {"sale_price_effective_date": "sale_starts_at", "current_price": "price", "regular_price": "price",
         "price_low": "price", "price_high": "price"}  # fmt: skip
+#: Fields that a reader makes others of, by their normalized names.
+MADE_OF = {
+    "woocommerce_csv": r"type|published|parent|categories|date_sale_price_(starts|ends)"
+    r"|attribute_\d+_(name|value\(s\))",
+    "shopify_csv": r"published|status|tags|option\d_(name|value)|image_(src|position)|variant_image"
+    r"|variant_inventory_(qty|policy)",
+    "shopify": r"handle|tags|variants|options|images|featured_image",
+    "jsonld": r".*",
+    "rakuten": r".*",
+}
 #: Reason or warning -> what it means.
 EXPLAINED = {member.value: member.explanation for kind in (Reason, RowWarning) for member in kind}
 
@@ -49,6 +60,7 @@ class CheckRequest:
     format: str | None = None
     currency: str | None = None
     base_url: str | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +126,7 @@ def profile_feed(path: Path, request: CheckRequest, scratch: Path, fetched: Fetc
         location=location,
         currency=request.currency,
         base_url=request.base_url,
+        encoding_fallback=request.encoding,
         mapping=found.mapping,
     )
     reader = open_items(
@@ -142,7 +155,7 @@ def profile_feed(path: Path, request: CheckRequest, scratch: Path, fetched: Fetc
         read=reader.report,
         clean=report,
         used=reader.fields_used,
-        unused=_unused(found, reader),
+        unused=_unused(found, reader, mapping.reader),
         places={**_places(rejected, "reasons"), **_places(clean, "warnings")},
         samples=rows,
         refused_by=tuple(finding.message for finding in judge(report, None, store.thresholds)),
@@ -177,7 +190,7 @@ def _store_id(path: Path) -> str:
     return name if STORE_ID.fullmatch(name) else "new-store"
 
 
-def _unused(found: Detection, reader: FeedReader) -> tuple[str, ...]:
+def _unused(found: Detection, reader: FeedReader, reader_name: str) -> tuple[str, ...]:
     # Of a path such as `images[0].src` the first name is the feed's field.
     used = {
         part
@@ -185,7 +198,15 @@ def _unused(found: Detection, reader: FeedReader) -> tuple[str, ...]:
         for name in names
         for part in (name, re.split(r"[.\[]", name)[0])
     }
-    return tuple(name for name in found.fields if normal_name(name) not in used and name.strip())
+    made_of = re.compile(MADE_OF.get(reader_name, r"(?!)"))
+    return tuple(
+        name
+        for name in found.fields
+        if name.strip()
+        and normal_name(name) not in used
+        and not made_of.fullmatch(plain := english_name(normal_name(name)))
+        and plain not in used
+    )
 
 
 def _places(path: Path, column: str) -> dict[str, list[str]]:
@@ -211,6 +232,8 @@ def entry(profile: Profile) -> str:
         told["currency"] = store.currency
     if store.base_url:
         told["base_url"] = store.base_url
+    if store.encoding_fallback:
+        told["encoding_fallback"] = store.encoding_fallback
     lines = store.mapping.model_dump(exclude_defaults=True)
     if lines:
         fields = lines.get("fields", {})

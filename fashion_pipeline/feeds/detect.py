@@ -190,7 +190,7 @@ def propose(format_name: str, names: tuple[str, ...]) -> Detection:
 
 def _delimited(text: str, name: str) -> Detection:
     lines = [line for line in text.splitlines()[:HEADER_ROWS] if line.strip()]
-    best: tuple[tuple[int, int], int, Detection] | None = None
+    fits: list[tuple[tuple[int, int], int, str, list[str]]] = []
     general: tuple[int, list[str]] = (0, [])
     for line in lines:
         for delimiter in DELIMITERS:
@@ -204,10 +204,18 @@ def _delimited(text: str, name: str) -> Detection:
                 if mapping.delimiter not in ("auto", delimiter):
                     continue
                 fit = _fit(mapping, english_names(names) if mapping.reader == "woocommerce_csv" else names)
-                if fit[0] >= FEW and (best is None or (fit, -place) > best[:2]):
-                    best = fit, -place, Detection(mapping.format, fields=tuple(cells))
-    if best is not None and best[0][0] >= general[0] - 2:
-        return best[2]
+                if fit[0] >= FEW:
+                    fits.append((fit, -place, mapping.format, cells))
+    if fits:
+        fit, _, best, cells = max(fits)
+        if fit[0] >= general[0] - 2:
+            alike = sorted({name for other, _, name, _ in fits if other == fit and name != best})
+            notes = (
+                (f"its columns are those of {' and '.join(alike)} too, which reads it alike",)
+                if alike
+                else ()
+            )
+            return Detection(best, fields=tuple(cells), notes=notes)
     if not general[1]:
         raise FeedError(f"{name} is text without a header of columns: it is no feed of a kind that is known")
     return _general("delimited", general[1], {normal_name(cell) for cell in general[1]})
