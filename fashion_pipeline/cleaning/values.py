@@ -20,6 +20,13 @@ _SCHEMA_ORG = re.compile(r"(?:https?://)?(?:www\.)?schema\.org/", re.IGNORECASE)
 _LIST = re.compile(r"\s*(?:[/,;|&]|\s\+\s)\s*")
 _LETTER_RANGE = re.compile(r"\A(x{0,4}[sml]|\dxl)\s*[-–]\s*(x{0,4}[sml]|\dxl)\Z", re.IGNORECASE)
 _LONGEST_SIZE = 40
+#: `Taille 38`, `Maat 40`, `rozmiar 38`: the word adds nothing.
+_SIZE_WORD = re.compile(
+    r"\A(?:taille|talla|taglia|maat|størrelse|storlek|str|rozmiar|размер|größe|size|サイズ|t|tg|gr)(?:\.\s*|\s*:\s*|\s+)",
+    re.IGNORECASE,
+)
+#: `L (40-42)`, `8 (S)`: what stands in brackets is another scale's.
+_WITH_NOTE = re.compile(r"([^()]+?)\s*\([^()]+\)")
 #: No list has a longer one; spares folding prose.
 _LONGEST_PLACEHOLDER = 60
 _WHOLE = re.compile(r"[+-]?\d+(?:\.0+)?")
@@ -28,8 +35,9 @@ _LEVELS = re.compile(r"\s*(?:>|»|›|→|~~)\s*")
 #: `50" × 60"`, `6-9M`, `2T`.
 _NUMERIC_SIZE = re.compile(
     r"""(?:(?:eu|uk|us|it|fr|de|jp|w|l|gr\.?|size|cm|in)\.?\s*)?\d+(?:[.,]\d+|\s?[½⅓⅔¼¾]|\s?\d/\d)?\s*"""
-    r"""(?:["”″'′]|cm|mm|m|in|inch|l|ml|t|y|yrs?|years?|mo|months?|mths|[a-k]{1,3}|w|号|jahre|ans|años|лет)?"""
-    r"""(?:\s*[-–/x×\s]\s*(?:l|w|eu|uk|us)?\s*\d+(?:[.,]\d+)?\s*(?:["”″'′]|cm|mm|m|in|y|yrs?|years?|mo|months?|t|[a-k]{1,3})?)*""",
+    r"""(?:["”″'′]|cm|mm|m|in|inch|l|ml|t|y|yrs?|years?|mo|months?|mths|[a-k]{1,3}|w|号|歳|jahre|monate|ans|mois|años|meses|anni|mesi|jaar|maanden|år|mdr|lat|lata|miesięcy|лет|года|мес)?"""
+    r"""(?:\s*[-–/x×\s]\s*(?:l|w|eu|uk|us)?\s*\d+(?:[.,]\d+)?\s*(?:["”″'′]|cm|mm|m|in|y|yrs?|years?|mo|months?|t|[a-k]{1,3})?)*"""
+    r"""(?:\s+(?:eu|uk|us|it|fr|de|jp))?""",
     re.IGNORECASE,
 )
 
@@ -44,9 +52,8 @@ class Normal:
 
 def value_key(text: str) -> str:
     """The form in which values are looked up: NFKC, caseless, letters and digits and `+` only."""
-    return "".join(
-        char for char in unicodedata.normalize("NFKC", text).casefold() if char.isalnum() or char == "+"
-    )
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("ё", "е")
+    return "".join(char for char in folded if char.isalnum() or char == "+")
 
 
 @cache
@@ -95,14 +102,18 @@ def category_path(text: str) -> str | None:
 def normalize(field: str, text: str) -> Normal | None:
     """The normalized value of one of `MAPPED_FIELDS`; unknown text comes back cleaned.
 
-    None for nothing and placeholders.
+    None for nothing and placeholders. A word that means something in this field is none: "non disponible" is
+    no availability that was left out.
     """
-    cleaned = clean_value(field, text)
+    cleaned, known = clean_text(text), value_map(field)
     if cleaned is None:
+        return None
+    key = value_key(cleaned)
+    # `\\N` is a database's null, not the letter.
+    if is_placeholder(field, cleaned) and (len(key) < 2 or key not in known):
         return None
     if _SCHEMA_ORG.match(cleaned):
         cleaned = _SCHEMA_ORG.sub("", cleaned)
-    known = value_map(field)
     rule = _RULES.get(field)
     value = rule(cleaned, known) if rule else None
     if value is None:
@@ -120,7 +131,43 @@ def _parts(text: str, known: dict[str, str]) -> list[str] | None:
 
 def _color(text: str, known: dict[str, str]) -> str | None:
     parts = _parts(text, known)
-    return "/".join(parts) if parts else None
+    if parts:
+        return "/".join(parts)
+    return known.get(value_key(text)) or _around(text, known)
+
+
+@cache
+def _color_words() -> tuple[frozenset[str], tuple[str, ...], re.Pattern[str]]:
+    data: dict[str, list[str]] = read_yaml("color_words.yaml")
+    between = re.compile(rf"\s+(?:{'|'.join(data['and'])})\s+|\s*[-–_]\s*", re.IGNORECASE)
+    return frozenset(map(value_key, data["words"])), tuple(map(value_key, data["prefixes"])), between
+
+
+def _around(text: str, known: dict[str, str]) -> str | None:
+    """The colour among words that leave it what it is (`Solid Black Blend`), or two with a word between."""
+    words, prefixes, between = _color_words()
+    found = []
+    for part in [part for part in between.split(text) if part.strip()]:
+        kept = [
+            word
+            for word in re.findall(r"[^\W_]+", part)
+            if not any(char.isdecimal() for char in word) and value_key(word) not in words
+        ]
+        key = value_key("".join(kept))
+        if not key:
+            continue
+        color = known.get(key) or next(
+            (
+                known[key[len(prefix) :]]
+                for prefix in prefixes
+                if key.startswith(prefix) and key[len(prefix) :] in known
+            ),
+            None,
+        )
+        if color is None:
+            return None
+        found.append(color)
+    return "/".join(dict.fromkeys(found)) or None
 
 
 def _gender(text: str, known: dict[str, str]) -> str | None:
@@ -140,12 +187,21 @@ def _size(text: str, known: dict[str, str]) -> str | None:
         return None
     if _NUMERIC_SIZE.fullmatch(text):
         return text
+    named = _SIZE_WORD.sub("", text)
+    if named != text and _NUMERIC_SIZE.fullmatch(named):
+        return named
+    with_note = _WITH_NOTE.fullmatch(text)
+    if with_note and _NUMERIC_SIZE.fullmatch(with_note.group(1)):
+        return with_note.group(1)
+    if with_note and (letter := known.get(value_key(with_note.group(1)))):
+        return letter
     parts = _parts(_LETTER_RANGE.sub(r"\1/\2", text), known)
     return "/".join(parts) if parts else None
 
 
 def _availability(text: str, known: dict[str, str]) -> str | None:
-    """A count of pieces, as exports of shop systems give it."""
+    """A count of pieces, as exports of shop systems give it; `10+` and `>10` too."""
+    text = text.strip("+>≥ ")
     if not _WHOLE.fullmatch(text) or len(text) > 12:
         return None
     return "in_stock" if float(text) > 0 else "out_of_stock"

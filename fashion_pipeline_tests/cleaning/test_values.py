@@ -144,7 +144,7 @@ def test_rules(field: str, raw: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("field", "raw"),
     [
-        ("color", "Athletic Heather"),
+        ("color", "Moonlit Leopard"),
         ("color", "Nocturnal"),
         ("color", "Black/Nocturnal"),
         ("size", "MED/LENGTH"),
@@ -208,3 +208,51 @@ def test_hostile_sizes_are_fast(raw: str) -> None:
     normalize("size", raw)
     normalize("color", raw)
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("field", MAPPED_FIELDS)
+def test_no_word_is_looked_up_by_nothing(field: str) -> None:
+    """A word of signs only would make every such text mean the same."""
+    assert "" not in value_map(field)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        # Words that mean nothing elsewhere are an availability.
+        ("availability", "Non disponible", "out_of_stock"),
+        ("availability", "Nicht verfügbar", "out_of_stock"),
+        ("availability", "Brak", "out_of_stock"),
+        ("availability", "нет", "out_of_stock"),
+        ("availability", "10+", "in_stock"),
+        ("availability", "\\N", None),
+        ("gender", "Dziewczęca", "female"),
+        ("gender", "Мужчинам", "male"),
+        ("age_group", "Для детей", "kids"),
+        ("condition", "comme neuf", "used"),
+        ("color", "Solid Baby Blue Blend", "blue"),
+        ("color", "Athletic Heather", "grey"),
+        ("color", "noir et blanc", "black/white"),
+        ("color", "Schwarz-Weiß", "black/white"),
+        ("color", "9001 - BLACK", "black"),
+        ("color", "marrone scuro", "brown"),
+        ("color", "тёмно-зелёный", "green"),
+        ("color", "ライトブルー", "blue"),
+        ("color", "Navy-Blue", "navy"),
+        ("size", "Taille 38", "38"),
+        ("size", "maat 40", "40"),
+        ("size", "L (40-42)", "L"),
+        ("size", "8 (S)", "8"),
+        ("size", "10 lat", "10 lat"),
+        ("size", "10.5 US", "10.5 US"),
+    ],
+)
+def test_values_as_shops_write_them(field: str, text: str, value: str | None) -> None:
+    found = normalize(field, text)
+    assert (found and (found.value, found.known)) == (value and (value, True))
+
+
+@pytest.mark.parametrize("text", ["Leopard", "Dark Floral", "Light", "001", "Black Leopard", "—"])
+def test_a_colour_with_an_unknown_word_stays_as_it_is(text: str) -> None:
+    found = normalize("color", text)
+    assert found is None or (found.value, found.known) == (text, False)
