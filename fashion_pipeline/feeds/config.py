@@ -8,8 +8,10 @@ form). A store is never deleted, but `paused` or `retired`: its history hangs on
 import datetime as dt
 import re
 from collections.abc import Mapping as AbcMapping
+from functools import cache
+from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -34,7 +36,7 @@ from fashion_pipeline.feeds.mapping import (
     load_mapping,
 )
 from fashion_pipeline.feeds.secrets import check_location, check_secret_header, resolve_references
-from fashion_pipeline.feeds.yaml_lines import Loc, YamlFile, read_yaml
+from fashion_pipeline.feeds.yaml_lines import Loc, YamlFile, read_yaml, validation_lines
 from fashion_pipeline.ids import check_store_id
 from fashion_pipeline.netguard import HOST, redact
 
@@ -116,6 +118,22 @@ def _location(value: str) -> str:
     for name in TEMPLATE_FIELD.findall(value):
         if name != "date" and not name.startswith("date:"):
             raise ValueError(f"unknown template {{{name}}}: there are {{data}}, {{date}} and {{date:%Y%m%d}}")
+        # What strftime does not know it leaves as it is, or gives nothing.
+        form = name.partition(":")[2]
+        if form and ("%" in (written := dt.date(2026, 11, 2).strftime(form)) or written in ("", form)):
+            raise ValueError(f"{{{name}}} names no day: use a form such as {{date:%Y%m%d}}")
+    return value
+
+
+@cache
+def _currency_codes() -> frozenset[str]:
+    table = resources.files("fashion_pipeline.cleaning").joinpath("values", "currencies.csv")
+    return frozenset(line.partition(",")[0] for line in table.read_text(encoding="utf-8").splitlines()[1:])
+
+
+def _currency(value: str) -> str:
+    if value not in _currency_codes():
+        raise ValueError(f"no currency {value!r}: use an ISO 4217 code such as EUR")
     return value
 
 
@@ -125,9 +143,19 @@ def _known_format(value: str) -> str:
     return value
 
 
+_Part = TypeVar("_Part", "StoreConfig", "Supplement")
 FormatName = Annotated[str, AfterValidator(_known_format)]
 Location = Annotated[str, Field(min_length=1, repr=False), AfterValidator(_location)]
 Headers = dict[str, SecretStr]
+
+
+def _mapped(part: _Part) -> _Part:
+    """`part`, whose format and own lines say where every needed column comes from."""
+    try:
+        part.resolved_mapping()
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+    return part
 
 
 class Supplement(_Model):
@@ -142,6 +170,10 @@ class Supplement(_Model):
         """The format's mapping with this supplement's lines over it."""
         return load_mapping(self.format, self.mapping, SUPPLEMENT_NEEDS)
 
+    @model_validator(mode="after")
+    def _check_mapping(self) -> Self:
+        return _mapped(self)
+
 
 class StoreConfig(_Model):
     """One store: where its feed lies, what it is, and how it is treated."""
@@ -152,7 +184,7 @@ class StoreConfig(_Model):
     location: Location
     supplements: tuple[Supplement, ...] = ()
     #: ISO 4217 code for prices that name none.
-    currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
+    currency: Annotated[str, AfterValidator(_currency)] | None = None
     #: The shop's address, for product pages where the feed has only handles.
     base_url: str | None = Field(default=None, pattern=r"^https?://[^/@\s]+(/\S*)?$")
     mode: Literal["full", "delta"] = "full"
@@ -212,14 +244,8 @@ class StoreConfig(_Model):
         return value
 
     @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        try:
-            self.resolved_mapping()
-            for supplement in self.supplements:
-                supplement.resolved_mapping()
-        except SettingsError as error:
-            raise ValueError(str(error)) from error
-        return self
+    def _check_mapping(self) -> Self:
+        return _mapped(self)
 
 
 class FeedsConfig(_Model):
@@ -283,7 +309,7 @@ def load_feeds(
     try:
         config = FeedsConfig.model_validate(value)
     except ValidationError as error:
-        raise SettingsError("\n".join(_lines(source, error))) from None
+        raise SettingsError("\n".join(validation_lines(source, error))) from None
     for store, used in zip(config.stores, references, strict=True):
         store._references = used
     return config
@@ -353,22 +379,6 @@ def _check_unique(source: YamlFile, stores: list[object], problems: list[str]) -
             problems.append(f"{source.where(loc)}: store {store_id!r} stands twice, first in line {line}")
         else:
             first[store_id] = position
-
-
-def _lines(source: YamlFile, error: ValidationError) -> list[str]:
-    problems = error.errors(include_input=False, include_url=False, include_context=False)
-    told = []
-    for problem in problems:
-        # Refused stores leave an empty tuple, which is not the trouble.
-        if problem["type"] == "too_short" and len(problems) > 1:
-            continue
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "no such key"
-        elif problem["type"] == "missing":
-            message = "is missing"
-        told.append(f"{source.where(problem['loc'])}: {message}")
-    return told
 
 
 def public_location_for(store: StoreConfig, day: dt.date, supplement: Supplement | None = None) -> str:

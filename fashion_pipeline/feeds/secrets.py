@@ -37,6 +37,8 @@ def check_location(location: str) -> list[str]:
     """What is wrong with the secrets of a location as it stands in the file; it names no value."""
     problems = []
     blank = REFERENCE.sub("\x00", location)
+    if "${" in blank:
+        problems.append("a reference is not closed: write ${NAME}")
     try:
         split = urlsplit(blank)
     except ValueError:

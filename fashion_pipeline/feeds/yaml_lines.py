@@ -5,11 +5,22 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
+from pydantic import ValidationError
 
 from fashion_pipeline.errors import SettingsError
 
 #: Where a value stands in the file: keys and list positions from the root.
 Loc: TypeAlias = tuple[str | int, ...]
+
+#: What pydantic says in Python's words, in those of the file.
+ADVICE = {
+    "tuple_type": "write a list: one `- ` for each entry",
+    "dict_type": "write keys and values",
+    "model_type": "write keys and values",
+    "model_attributes_type": "write keys and values",
+    "string_type": "write text, in quotes where YAML would read something else",
+    "string_too_short": "is empty",
+}
 
 
 @dataclass(frozen=True)
@@ -77,3 +88,21 @@ def _note_lines(path: Path, node: yaml.Node, loc: Loc, lines: dict[Loc, int]) ->
     elif isinstance(node, yaml.SequenceNode):
         for position, child in enumerate(node.value):
             _note_lines(path, child, (*loc, position), lines)
+
+
+def validation_lines(source: YamlFile, error: ValidationError) -> list[str]:
+    """What a schema finds wrong with the file, a line for each: file, line, key, what to do."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    told = []
+    for problem in problems:
+        # Refused stores leave an empty tuple, which is not the trouble.
+        if problem["type"] == "too_short" and len(problems) > 1:
+            continue
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "no such key"
+        elif problem["type"] == "missing":
+            message = "is missing"
+        message = ADVICE.get(problem["type"], message)
+        told.append(f"{source.where(problem['loc'])}: {message}")
+    return told

@@ -102,7 +102,16 @@ def test_date_forms() -> None:
         ("  - id: b\n    format: awin\n    location: x\n    timezone: Mars/Base\n", 7, "stores.0.timezone", "IANA"),
         ("  - id: b\n    format: awin\n    location: x\n    due_at: 25:00\n", 7, "stores.0.due_at", "06:00"),
         ("  - id: b\n    format: awin\n    location: x\n    status: gone\n", 7, "stores.0.status", "retired"),
-        ("  - id: b\n    format: awin\n    location: x\n    currency: euro\n", 7, "stores.0.currency", "A-Z"),
+        ("  - id: b\n    format: awin\n    location: x\n    currency: euro\n", 7, "stores.0.currency", "ISO 4217"),
+        ("  - id: b\n    format: awin\n    location: x\n    currency: XXQ\n", 7, "stores.0.currency", "no currency"),
+        ("  - id: b\n    format: awin\n    location: a-{date:%Q}.csv\n", 6, "stores.0.location", "names no day"),
+        ("  - id: b\n    format: awin\n    location: s3://${BUCKET\n", 6, "stores.0.location", "not closed"),
+        ("  - id: b\n    format: awin\n    location: x\n    supplements: y\n", 7, "stores.0.supplements", "a list"),
+        ("  - id: b\n    format: awin\n    location: x\n    thresholds: 3\n", 7, "stores.0.thresholds", "and values"),
+        (
+            "  - id: b\n    format: awin\n    location: x\n    supplements: [{location: y, format: delimited}]\n",
+            7, "stores.0.supplements.0", "where external_id comes from",
+        ),
         (
             "  - id: b\n    format: awin\n    location: x\n    encoding_fallback: utf-88\n",
             7, "stores.0.encoding_fallback", "cp1252",
