@@ -11,7 +11,7 @@ from collections.abc import Mapping as AbcMapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -143,19 +143,17 @@ def _known_format(value: str) -> str:
     return value
 
 
-_Part = TypeVar("_Part", "StoreConfig", "Supplement")
 FormatName = Annotated[str, AfterValidator(_known_format)]
 Location = Annotated[str, Field(min_length=1, repr=False), AfterValidator(_location)]
 Headers = dict[str, SecretStr]
 
 
-def _mapped(part: _Part) -> _Part:
-    """`part`, whose format and own lines say where every needed column comes from."""
+def _check_mapping(part: "StoreConfig | Supplement") -> None:
+    """The format and the own lines have to say where every needed column comes from."""
     try:
         part.resolved_mapping()
     except SettingsError as error:
         raise ValueError(str(error)) from error
-    return part
 
 
 class Supplement(_Model):
@@ -171,8 +169,9 @@ class Supplement(_Model):
         return load_mapping(self.format, self.mapping, SUPPLEMENT_NEEDS)
 
     @model_validator(mode="after")
-    def _check_mapping(self) -> Self:
-        return _mapped(self)
+    def _check_columns(self) -> Self:
+        _check_mapping(self)
+        return self
 
 
 class StoreConfig(_Model):
@@ -244,8 +243,9 @@ class StoreConfig(_Model):
         return value
 
     @model_validator(mode="after")
-    def _check_mapping(self) -> Self:
-        return _mapped(self)
+    def _check_columns(self) -> Self:
+        _check_mapping(self)
+        return self
 
 
 class FeedsConfig(_Model):
