@@ -74,22 +74,28 @@ _MAIN = """
 _FURTHER = "UNION ALL SELECT image_key, url, changed_at FROM further_pictures WHERE image_key > :after"
 
 # What is forbidden is looked at each time: it costs no request, and the settings may allow it by now.
+_DUE_ROW = """
+    i.image_key IS NULL
+    OR (i.status = 'fetched' AND i.checked_on + :recheck <= :day)
+    OR (i.status = 'failed_transient' AND i.next_attempt_at <= now())
+    OR i.error = 'forbidden_address'
+"""
 # Products that share a key may write different cache-busters. The greatest stands for all, and it
 # counts as changed only where a product changed after the picture was last asked: else two products
-# would take turns for ever.
+# would take turns for ever. Only what may be due is grouped: on most days that is next to nothing.
 _DUE = """
-    WITH wanted AS (
+    WITH shown AS NOT MATERIALIZED ({pictures}), candidates AS (
+        SELECT DISTINCT s.image_key FROM shown s LEFT JOIN images i USING (image_key)
+        WHERE s.changed_at > i.updated_at OR {due_row}
+    ), wanted AS (
         SELECT image_key, max(url) AS url, max(changed_at) AS changed_at
-        FROM ({pictures}) shown GROUP BY image_key
+        FROM shown JOIN candidates USING (image_key) GROUP BY image_key
     )
     SELECT {columns}
     FROM wanted w LEFT JOIN images i USING (image_key)
-    WHERE i.image_key IS NULL
-       OR (w.changed_at > i.updated_at
+    WHERE (w.changed_at > i.updated_at
            AND i.url_sha256 <> encode(sha256(convert_to(w.url, 'UTF8')), 'hex'))
-       OR (i.status = 'fetched' AND i.checked_on + :recheck <= :day)
-       OR (i.status = 'failed_transient' AND i.next_attempt_at <= now())
-       OR i.error = 'forbidden_address'
+       OR {due_row}
 """
 _COLUMNS = "w.image_key, w.url, i.etag, i.last_modified, i.sha256, coalesce(i.attempts, 0)"
 
@@ -106,13 +112,14 @@ class WorkList:
         self._connection = connection
         self._values = values
         self._page = text(
-            _DUE.format(pictures=pictures, columns=_COLUMNS) + "ORDER BY w.image_key LIMIT :page"
+            _DUE.format(pictures=pictures, due_row=_DUE_ROW, columns=_COLUMNS)
+            + "ORDER BY w.image_key LIMIT :page"
         )
         self.asked_at: datetime = connection.execute(text("SELECT now()")).scalar_one()
         self._first = self._read("")
         self.total = len(self._first)
         if self.total == PAGE:
-            count = text(_DUE.format(pictures=pictures, columns="count(*)"))
+            count = text(_DUE.format(pictures=pictures, due_row=_DUE_ROW, columns="count(*)"))
             self.total = connection.execute(count, values | {"after": ""}).scalar_one()
 
     def _read(self, after: str) -> list[DueImage]:

@@ -320,3 +320,94 @@ OUTCOMES: tuple[tuple[str, Behaviour, str, str | None], ...] = (
     ("redirect_port", leads("http://8.8.8.8:22/"), PERMANENT, "forbidden_address"),
     ("redirect_userinfo", leads("http://a:b@8.8.8.8/"), PERMANENT, "forbidden_address"),
 )
+
+
+#: What each of `OUTCOMES` does, in the words of the documentation.
+MEANINGS = {
+    "good": "answers with a JPEG",
+    "wrong_type": "calls a JPEG `text/html`",
+    "cmyk_jpeg": "sends a CMYK JPEG",
+    "animated_gif": "sends an animated GIF",
+    "no_length": "names no length and closes at the end",
+    "gzip_encoded": "compresses unasked",
+    "odd_headers": "sends headers with bytes that are no text, or far too long",
+    "redirect": "redirects once",
+    "redirect_2": "redirects twice",
+    "redirect_3": "redirects three times",
+    "flapping_503": "answers 503, then a picture",
+    "reset_once": "resets the first connection",
+    "cut_once": "cuts the first answer short",
+    "limited_once_for_1_s": "answers 429 with `Retry-After: 1`, then a picture",
+    "limited_once": "answers 429 without `Retry-After`, then a picture",
+    "shopify_430_once": "answers 430, then a picture",
+    "limited_always": "answers 429 for ever",
+    "limited_for_an_hour": "answers 503 with `Retry-After: 3600`",
+    "slow_drip": "sends a byte at a time",
+    "stall_before": "accepts and never answers",
+    "stall_inside": "stops in the middle of the body",
+    "reset_before": "resets before an answer",
+    "close_before": "closes before an answer",
+    "reset_inside": "resets in the middle of the body",
+    "length_too_long": "announces more bytes than it sends",
+    "length_too_short": "announces fewer bytes than it sends",
+    "chunk_cut": "ends a chunked body without its last chunk",
+    "gzip_cut": "sends compressed data without its end",
+    "truncated_jpeg": "sends a JPEG without its end",
+    "not_http": "speaks another protocol",
+    "huge_header": "sends a header of 200 kB",
+    "server_error": "answers 500",
+    "forbidden": "answers 403",
+    "unasked_304": "answers 304 to a request without a condition",
+    "not_found": "answers 404",
+    "gone": "answers 410",
+    "html_with_200": "sends an HTML page as `image/jpeg` with status 200",
+    "svg": "sends an SVG",
+    "heic": "sends a HEIC",
+    "empty": "sends 0 bytes with status 200",
+    "no_content": "answers 204",
+    "gzip_bomb": "sends 50 kB that inflate to 50 MB",
+    "large_announced": "announces more bytes than allowed",
+    "endless": "never stops sending",
+    "brotli": "compresses as nobody asked for",
+    "bomb_png": "sends a PNG of 100,000 x 100,000 pixels in 57 bytes",
+    "redirect_4": "redirects four times",
+    "redirect_loop": "redirects to itself",
+    "redirect_nowhere": "redirects without a place",
+    "redirect_metadata": "redirects to a cloud's metadata service",
+    "redirect_loopback": "redirects to loopback",
+    "redirect_private_name": "redirects to a name with a private address",
+    "redirect_file": "redirects to `file:///etc/passwd`",
+    "redirect_bytes": "redirects to bytes that are no text",
+    "redirect_port": "redirects to port 22 of a public address",
+    "redirect_userinfo": "redirects to a URL with a password",
+    "nobody_listens": "is not there: nobody listens on the port",
+    "unknown_name": "has a name without an address",
+    "no_tls": "answers a TLS handshake with plain text",
+    "private_name": "has a name with a private address",
+    "no_url": "stands in the feed as `about:error`",
+    "glued": "stands in the feed as two URLs glued together",
+}
+
+#: What goes wrong before a server is reached: status and class of failure.
+UNREACHED = {
+    "nobody_listens": (TRANSIENT, "connection"),
+    "unknown_name": (TRANSIENT, "dns"),
+    "no_tls": (TRANSIENT, "tls"),
+    "private_name": (PERMANENT, "forbidden_address"),
+    "no_url": (PERMANENT, "forbidden_address"),
+    "glued": (PERMANENT, "forbidden_address"),
+}
+
+
+def expected() -> dict[str, tuple[str, str | None]]:
+    """What has to come of each: status and class of failure."""
+    return {name: (status, error) for name, _, status, error in OUTCOMES} | UNREACHED
+
+
+def outcomes_table() -> list[str]:
+    """The same as the rows of a Markdown table."""
+    asked_again = {FETCHED: "", TRANSIENT: "yes", PERMANENT: "no"}
+    return [
+        f"| {MEANINGS[name]} | {'fetched' if error is None else f'`{error}`'} | {asked_again[status]} |"
+        for name, (status, error) in expected().items()
+    ]

@@ -23,6 +23,7 @@ from fashion_pipeline_tests.images.misbehaving import (
     Everywhere,
     Request,
     Server,
+    expected,
     in_turn,
     leads,
     says,
@@ -82,14 +83,6 @@ def ask(server: Server, path: str, host: str | None = None, **known: str | int) 
 
 async def test_every_misbehaviour_has_its_outcome(tmp_path: Path) -> None:
     """The whole table in one run: no failure harms another request."""
-    extra = {
-        "nobody_listens": ("failed_transient", "connection"),
-        "unknown_name": ("failed_transient", "dns"),
-        "no_tls": ("failed_transient", "tls"),
-        "private_name": ("failed_permanent", "forbidden_address"),
-        "no_url": ("failed_permanent", "forbidden_address"),
-        "glued": ("failed_permanent", "forbidden_address"),
-    }
     behaviours = {name: behaviour for name, behaviour, _, _ in OUTCOMES}
     hosts = ("nobody.test", "unknown.test", "no-tls.test")
     with socket.socket() as closed:
@@ -105,10 +98,10 @@ async def test_every_misbehaviour_has_its_outcome(tmp_path: Path) -> None:
                 ImageRequest("glued", "http://[http://a.com/a.jpg", "s"),
             ]
             report = await it.fetch(requests, replace(LIMITS, read_timeout=0.8, timeout=1.5))
-    expected = {name: (status, error) for name, _, status, error in OUTCOMES} | extra
-    assert {key: (str(result.status), result.error) for key, result in it.results.items()} == expected
+    outcomes = expected()
+    assert {key: (str(result.status), result.error) for key, result in it.results.items()} == outcomes
     assert report.failed == {
-        error: sum(error == known for _, known in expected.values()) for error in report.failed
+        error: sum(error == known for _, known in outcomes.values()) for error in report.failed
     }
     assert report.reused == report.fetched - sum(result.stored for result in it.results.values())
     kept = {result.sha256 for result in it.results.values() if result.sha256}
