@@ -308,6 +308,11 @@ sys.addaudithook(lambda event, args: connected.append(args[1]) if event == "sock
 
 import aiohttp
 from fashion_pipeline.errors import FashionPipelineError
+from fashion_pipeline.images.fetcher import ImageFetcher
+from fashion_pipeline.images.limits import FetchLimits
+from fashion_pipeline.images.store import ImageStore
+from fashion_pipeline.images.types import ImageRequest
+from fashion_pipeline.storage import DataLocation
 from fashion_pipeline.netguard import AddressPolicy, guarded_connector, guarded_get
 from fashion_pipeline_tests.test_netguard import HOSTILE_URLS, Names, serving
 
@@ -339,17 +344,27 @@ async def main():
                         outcomes[f"{kind} {url}"] = type(error).__name__
                     except (aiohttp.ClientError, TimeoutError, OSError) as error:
                         outcomes[f"{kind} {url}"] = type(error).__name__
+        asked = [
+            ImageRequest(f"{kind} {url}", start, "s")
+            for index, url in enumerate(HOSTILE_URLS)
+            for kind, start in (("picture", url), ("moved picture", f"http://ours.test:{port}/{index}"))
+        ]
+        def on_result(result):
+            outcomes[result.key] = result.error
+        limits = FetchLimits(per_host_rate=None, tries=1, breaker_failures=1000, obey_robots=False)
+        fetcher = ImageFetcher(policy, ImageStore(DataLocation(sys.argv[1])), limits, lookup=Names(NAMES))
+        await fetcher.fetch(asked, on_result)
     print(json.dumps({"port": port, "connected": connected, "outcomes": outcomes}))
 
 asyncio.run(main())
 """
 
 
-def test_audit_hook_sees_no_forbidden_connection() -> None:
-    """60 and more hostile URLs, asked for and redirected to: what is connected to is what counts."""
+def test_audit_hook_sees_no_forbidden_connection(tmp_path: Path) -> None:
+    """60 and more hostile URLs, asked for and redirected to, as feeds and as pictures: connections are what counts."""
     assert len(HOSTILE_URLS) >= 60
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE],
+        [sys.executable, "-W", "error", "-c", PROBE, str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -372,6 +387,15 @@ def test_audit_hook_sees_no_forbidden_connection() -> None:
     # `http:x` and `http:///x` are relative references (RFC 3986, section 5.2): they lead back to us.
     redirected = {name for name, outcome in result["outcomes"].items() if outcome == "answered"}
     assert redirected <= {"redirect http:127.0.0.1/a.jpg", "redirect http:///127.0.0.1"}
+    pictures = {name: outcome for name, outcome in result["outcomes"].items() if name.startswith("picture ")}
+    assert len(pictures) == len(HOSTILE_URLS)
+    # What has no scheme may be a path; there is none below a folder that may be read.
+    assert set(pictures.values()) == {"forbidden_address"}, pictures
+    moved = {name: outcome for name, outcome in result["outcomes"].items() if name.startswith("moved ")}
+    back = {name for name, outcome in moved.items() if outcome == "http_500"}
+    assert back <= {f"moved picture {name.removeprefix('redirect ')}" for name in redirected}
+    assert set(moved.values()) <= {"forbidden_address", "bad_redirect", "http_500"}, moved
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_urls_stay_below_their_roots(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def _rebuild(url: str) -> str | None:
             if parts.path
             else None
         )
-    if scheme not in ("http", "https") or not parts.hostname:
+    # A user name or password in an address is refused by whoever would ask for it, and no table's business.
+    if scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         return None
     host = parts.hostname
     if not host.isascii():
@@ -89,8 +90,7 @@ def _rebuild(url: str) -> str | None:
     if not literal and not _HOST.fullmatch(host):
         return None
     port = parts.port
-    userinfo, at, _ = parts.netloc.rpartition("@")
-    authority = quote(userinfo, safe=_SAFE) + at + (f"[{host}]" if literal else host.lower())
+    authority = f"[{host}]" if literal else host.lower()
     if port is not None:
         authority += f":{port}"
     tail = quote(parts.path, safe=_SAFE)

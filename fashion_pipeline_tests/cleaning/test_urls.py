@@ -56,6 +56,7 @@ def test_mended(raw: str, url: str) -> None:
         "file:",
         "https://[::1",
         "https://a..com/x",
+        "https://user:secret@a.com/x",
         "https://a.com/" + "x" * 9000,
     ],
 )

@@ -116,10 +116,12 @@ def test_addresses(right: SmallWorld) -> None:
     assert "allowed hosts" in found["addresses"]
     (finding,) = [
         each
-        for each in examine(load_settings(right.environ | {"FASHION_PIPELINE_ALLOWED_HOSTS": "cdn.internal"}))
+        for each in examine(
+            load_settings(right.environ | {"FASHION_PIPELINE_ALLOWED_HOSTS": "cdn.internal,10.1.0.0/16"})
+        )
         if each.part == "addresses"
     ]
-    assert "cdn.internal" in finding.used
+    assert "allowed by name besides: 10.1.0.0/16, cdn.internal;" in finding.used
     assert str(right.pictures) in finding.used
 
 

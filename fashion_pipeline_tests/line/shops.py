@@ -272,6 +272,7 @@ class Served:
 
     content: bytes = b""
     status: int = 200
+    location: str = ""
 
 
 @dataclass(frozen=True)
@@ -322,7 +323,10 @@ class PictureServer:
         status = 304 if known.status == 200 and given == tag else known.status
         self.asked.append(Asked(request.path_qs.removeprefix("/"), given is not None, status))
         if status != 200:
-            return web.Response(status=status, headers={"ETag": tag} if status == 304 else {})
+            headers = {"ETag": tag} if status == 304 else {}
+            return web.Response(
+                status=status, headers=headers | ({"Location": known.location} if known.location else {})
+            )
         return web.Response(body=known.content, content_type="image/jpeg", headers={"ETag": tag})
 
     def __enter__(self) -> "PictureServer":
@@ -333,7 +337,7 @@ class PictureServer:
         async def serve() -> None:
             application = web.Application()
             application.router.add_get("/{tail:.*}", self.handle)
-            runner = web.AppRunner(application, shutdown_timeout=0.1)
+            runner = web.AppRunner(application, shutdown_timeout=0.1, access_log=None)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
