@@ -31,10 +31,12 @@ test: setup ## the tests
 test-slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m "slow and not bench" $(ARGS)
 
-lint: setup ## style, types, import rules
+lint: setup ## style, types, import rules, secrets, known holes
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/python .ci/scan_secrets.py
+	@$(BIN)/python .ci/audit.py
 
 bench: setup ## the benchmarks, as ratios against references in the same run
 	@$(BIN)/python -m pytest fashion_pipeline_tests/benchmarks -m bench -s $(ARGS)

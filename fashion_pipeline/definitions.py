@@ -22,11 +22,14 @@ from fashion_pipeline.defs.resources import (
 from fashion_pipeline.settings import load_settings, mounted_secrets
 
 
-def build_definitions(environ: Mapping[str, str] | None = None) -> dg.Definitions:
+def build_definitions(
+    environ: Mapping[str, str] | None = None, *, crons: Mapping[str, str] | None = None
+) -> dg.Definitions:
     """Assets, checks, jobs, schedules and resources for the stores of feeds.yaml.
 
     Args:
         environ: used in place of the process's environment, here and in every resource.
+        crons: used in place of `schedules.CRONS`, by job.
 
     Raises:
         SettingsError: a setting is missing, or feeds.yaml is wrong.
@@ -36,7 +39,7 @@ def build_definitions(environ: Mapping[str, str] | None = None) -> dg.Definition
     answers = environ if environ is not None else os.environ
     stores = parts.open_feeds(settings, mounted_secrets(answers) | dict(answers))
     partitions = line_partitions(stores)
-    line = jobs.line_job()
+    line = jobs.line_job(settings.line_tags)
     others = [*jobs.other_jobs(), housekeeping.housekeeping_job()]
     given = dict(environ or {})
     with warnings.catch_warnings():
@@ -53,7 +56,7 @@ def build_definitions(environ: Mapping[str, str] | None = None) -> dg.Definition
         ],
         asset_checks=[*checks, *report_checks.build(stores)],
         jobs=[line, *others],
-        schedules=schedules.build(stores, line, others),
+        schedules=schedules.build(stores, line, others, schedules.CRONS | dict(crons or {})),
         sensors=[*sensors.build(line), alerts.build(settings, given)],
         loggers=loggers.build(settings),
         resources={

@@ -1,5 +1,6 @@
 """Every environment variable, in one typed model. Read by call (`load_settings`), never at import."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ POSTGRESQL = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://")
 
 Profile = Literal["embedded", "server"]
 Names = Annotated[tuple[str, ...], NoDecode]
+Tags = Annotated[dict[str, str], NoDecode]
 
 
 def _variable(name: str, description: str, **extra: Any) -> Any:
@@ -115,6 +117,11 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = _variable(
         PREFIX + "LOG_FORMAT", "`text`, or `json`: one object per line", default="text"
     )
+    line_tags: Tags = _variable(
+        PREFIX + "LINE_TAGS",
+        "tags, as a JSON object, of every run of the line: what a run launcher reads",
+        default_factory=dict,
+    )
     secrets_dir: Path | None = _variable(
         PREFIX + "SECRETS_DIR",
         "folder of mounted secrets: a file named like a variable holds its value",
@@ -143,6 +150,22 @@ class Settings(BaseSettings):
                 "not a URL of PostgreSQL: write postgresql+psycopg://user:password@host/database"
             )
         return value
+
+    @field_validator("line_tags", mode="before")
+    @classmethod
+    def _object(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            told = json.loads(value)
+        except ValueError as error:
+            raise ValueError(
+                'write a JSON object, such as {"dagster-ray/config": {"num_gpus": 1}}'
+            ) from error
+        if not isinstance(told, dict):
+            raise ValueError("write a JSON object of tags")  # noqa: TRY004 - pydantic reads ValueErrors
+        # Launchers read a tag's value as JSON.
+        return {name: each if isinstance(each, str) else json.dumps(each) for name, each in told.items()}
 
     @field_validator("alert_webhook")
     @classmethod

@@ -1,5 +1,6 @@
 """What all tests share: real parts, one embedded PostgreSQL per session, a database per test."""
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -88,10 +89,17 @@ def database(database_url: str) -> Iterator[Database]:
     opened.dispose()
 
 
+def data_location(folder: Path) -> DataLocation:
+    """An empty data location: `folder`, or a prefix of its own below `TEST_DATA_URL`, an object store."""
+    outside = os.environ.get("TEST_DATA_URL")
+    own = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return DataLocation(f"{outside}/{own}" if outside else str(folder))
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> DataLocation:
     """An empty data location."""
-    return DataLocation(str(tmp_path / "data"))
+    return data_location(tmp_path / "data")
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ OWN = {
 }
 TABLE = OWN | {"format": "parquet"}
 XML, CSV, SHOPIFY = {"format": "google_xml"}, {"format": "google_csv"}, {"format": "shopify_json"}
-SECRET = "nobody-may-read-this"
+SECRET = "nobody-may-read-this"  # not-a-secret
 
 
 def rss(inside: str, doctype: str = "") -> bytes:

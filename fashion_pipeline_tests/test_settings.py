@@ -221,7 +221,7 @@ def test_folders_are_absolute_wherever_a_process_starts(
 def test_secrets_may_be_mounted_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir()
-    (folder / "DATABASE_URL").write_text("postgresql+psycopg://u:mounted@host/fashion\n")
+    (folder / "DATABASE_URL").write_text("postgresql+psycopg://u:mounted@host/fashion\n")  # not-a-secret
     (folder / "QDRANT_API_KEY").write_text("mounted-key\n")
     environ = {"FASHION_PIPELINE_SECRETS_DIR": str(folder)}
     found = load_settings(environ)

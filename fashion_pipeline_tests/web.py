@@ -21,6 +21,8 @@ class Web:
     status: int = 200
     #: Seconds before each answer to a GET.
     delay: float = 0.0
+    #: GETs that are answered 503 before the others.
+    failures: int = 0
     honours_conditions: bool = True
     gate: threading.Event = field(default_factory=threading.Event)
 
@@ -38,6 +40,13 @@ def serving() -> Iterator[Web]:
                 web.gate.wait(web.delay)
             body, etag = web.pages.get(self.path, (b"", ""))
             same = web.honours_conditions and etag and self.headers.get("If-None-Match") == etag
+            if web.failures:
+                web.failures -= 1
+                web.asked.append((self.path, dict(self.headers), 503))
+                self.send_response(503)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             status = 404 if self.path not in web.pages else 304 if same else 200
             web.asked.append((self.path, dict(self.headers), status))
             self.send_response(status)

@@ -10,6 +10,7 @@ from typing import Any
 
 from fashion_pipeline import parts
 from fashion_pipeline.defs.jobs import LINE_ASSETS
+from fashion_pipeline.defs.policies import LINE_SECONDS, MAX_RUNTIME, PRIORITY
 from fashion_pipeline.errors import PermanentError, TransientError
 from fashion_pipeline.feeds.config import FeedsConfig
 from fashion_pipeline.settings import PREFIX, Settings
@@ -62,7 +63,15 @@ def run_backfill(settings: Settings, request: BackfillRequest, ui_url: str | Non
     params = {
         "assetSelection": [{"path": [name]} for name in assets],
         "partitionNames": partitions,
-        "tags": [{"key": "dagster/priority", "value": request.priority}],
+        # A backfill's runs are not of the job `line` and do not have its tags.
+        "tags": [
+            {"key": name, "value": value}
+            for name, value in {
+                **settings.line_tags,
+                MAX_RUNTIME: LINE_SECONDS,
+                PRIORITY: request.priority,
+            }.items()
+        ],
         "title": f"{request.first} to {request.last}, {len(partitions)} partitions",
     }
     answer = graphql(ui_url, LAUNCH, {"params": params})["launchPartitionBackfill"]

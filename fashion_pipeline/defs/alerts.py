@@ -1,7 +1,8 @@
 """`alerts`: one message when a store's line breaks, one when it holds again.
 
-An incident is a job and store whose last finished run failed. Open ones stand in the sensor's cursor, so that
-a store that fails each hour is told once. A message that cannot be posted is posted at the next tick.
+An incident is a store whose line failed, or another job that did, until what failed succeeds. Open ones stand
+in the sensor's cursor, so that a store that fails each hour is told once. A message that cannot be posted is
+posted at the next tick.
 """
 
 import json
@@ -120,20 +121,27 @@ class _State:
             if run.run_id in self.seen or run.tags.get("dagster/will_retry") == "true":
                 continue
             store = run.tags.get(f"dagster/partition/{STORE}", "")
-            key = f"{run.job_name}/{store}"
+            # By store: what is run again by hand or by a backfill is no run of the job `line`.
+            key = f"store/{store}" if store else f"job/{run.job_name}"
             if run.status is dg.DagsterRunStatus.SUCCESS:
-                if key in opened:
-                    # It broke and was mended between two ticks: nobody has to come.
-                    del opened[key]
-                    self.open.pop(key, None)
-                elif key in self.open:
-                    closed[key] = self.open.pop(key)
+                if key not in self.open or not _mends(run, self.open[key]):
+                    continue
+                incident = self.open.pop(key)
+                # What broke and was mended between two ticks is no news.
+                if opened.pop(key, None) is None:
+                    closed[key] = incident
             elif key not in self.open:
                 opened[key] = self.open[key] = _incident(instance, run, store)
                 if key in closed:
                     del closed[key], opened[key]
         self.seen = seen
         return list(opened.values()), list(closed.values())
+
+
+def _mends(run: dg.DagsterRun, incident: Incident) -> bool:
+    """Whether a run that succeeded did what had failed, or all of it."""
+    selected = {key.to_user_string() for key in run.asset_selection or ()}
+    return not selected or not incident.step or incident.step in selected
 
 
 def _incident(instance: dg.DagsterInstance, run: dg.DagsterRun, store: str) -> Incident:

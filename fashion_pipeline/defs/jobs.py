@@ -1,5 +1,6 @@
 """Jobs: the line for one store and day, and the three that are not partitioned."""
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -19,12 +20,12 @@ LINE_ASSETS = (
 )
 
 
-def line_job() -> AssetJob:
-    """The whole line, for one store and one day."""
+def line_job(tags: Mapping[str, str]) -> AssetJob:
+    """The whole line, for one store and one day; `tags` tell a run launcher what a run needs."""
     return dg.define_asset_job(
         "line",
         selection=dg.AssetSelection.assets(*LINE_ASSETS),
-        tags={MAX_RUNTIME: LINE_SECONDS},
+        tags={MAX_RUNTIME: LINE_SECONDS, **tags},
         description="Bring one store up to date: its feed of a day, through to its points in Qdrant.",
     )
 

@@ -1,13 +1,13 @@
 """Schedules: stores when they are due, health after them, search quality once a day. All start stopped."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from fashion_pipeline.defs.jobs import AssetJob
-from fashion_pipeline.defs.partitions import LinePartition
+from fashion_pipeline.defs.jobs import LINE_ASSETS, AssetJob
+from fashion_pipeline.defs.partitions import DAY, STORE, LinePartition
 from fashion_pipeline.defs.policies import DUE, PRIORITY
 from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
 
@@ -31,6 +31,25 @@ def due_stores(feeds: FeedsConfig, moment: datetime) -> Iterable[LinePartition]:
             yield LinePartition(store.id, day)
 
 
+def under_way_or_done(instance: dg.DagsterInstance, day: date) -> set[str]:
+    """The stores whose line succeeded for `day`, or is queued or running.
+
+    A run key does not tell: Dagster compares it within one tick of a schedule only.
+    """
+    failed = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    wanted = dg.RunsFilter(
+        tags={f"dagster/partition/{DAY}": day.isoformat()},
+        statuses=[status for status in dg.DagsterRunStatus if status not in failed],
+    )
+    line = {dg.AssetKey(name) for name in LINE_ASSETS}
+    return {
+        run.tags[f"dagster/partition/{STORE}"]
+        for run in instance.get_runs(wanted)
+        # Some assets alone, as a person or a backfill asks for them, are not the day.
+        if not run.asset_selection or line <= run.asset_selection
+    }
+
+
 def _due_moment(store: StoreConfig, day: date) -> datetime | None:
     """When the store is due within the UTC day `day`; None on a day that its clock change skips."""
     zone = ZoneInfo(store.timezone)
@@ -41,42 +60,56 @@ def _due_moment(store: StoreConfig, day: date) -> datetime | None:
     return None
 
 
-def build(feeds: FeedsConfig, line: AssetJob, others: Sequence[AssetJob]) -> list[dg.ScheduleDefinition]:
+#: When each job's schedule ticks. The line: each hour, because stores are due by a time of day of their own.
+#: Health: when most of the hour's runs have ended.
+CRONS = {"line": "0 * * * *", "health": "45 * * * *", "quality": "30 4 * * *", "housekeeping": "15 3 * * *"}
+DESCRIPTIONS = {
+    "health": "Each hour: the table of stores.",
+    "quality": "Each night: recall of the search over a sample.",
+    "housekeeping": "Each night: old reports and failed runs leave Dagster's database.",
+}
+
+
+def build(
+    feeds: FeedsConfig, line: AssetJob, others: Sequence[AssetJob], crons: Mapping[str, str] = CRONS
+) -> list[dg.ScheduleDefinition]:
     """The schedules over these stores and jobs."""
 
     @dg.schedule(
         name="due_stores",
         job=line,
-        cron_schedule="0 * * * *",
+        cron_schedule=crons["line"],
         execution_timezone="UTC",
-        description="Each hour: a run of the line for every active store whose time of day has come, once a day.",
+        description="Each hour: a run of the line for every active store whose time of day has come and whose day is "
+        "not done. A store whose run failed is asked again at the next hour; one that succeeded, or waits in the "
+        "queue, is not.",
     )
     def due_stores_schedule(
         context: dg.ScheduleEvaluationContext,
     ) -> Sequence[dg.RunRequest] | dg.SkipReason:
+        moment = context.scheduled_execution_time
+        done = under_way_or_done(context.instance, moment.astimezone(UTC).date())
         requests = [
             dg.RunRequest(
                 run_key=f"{partition.day}|{partition.store}",
                 partition_key=partition.key,
                 tags={"store": partition.store, PRIORITY: DUE},
             )
-            for partition in due_stores(feeds, context.scheduled_execution_time)
+            for partition in due_stores(feeds, moment)
+            if partition.store not in done
         ]
-        return requests or dg.SkipReason("no active store of feeds.yaml is due on this day")
+        return requests or dg.SkipReason(
+            f"no active store of feeds.yaml is due that has not been brought up to date, {len(done)} have"
+        )
 
-    crons = {
-        "health": ("45 * * * *", "Each hour, when most of the hour's runs have ended: the table of stores."),
-        "quality": ("30 4 * * *", "Each night: recall of the search over a sample."),
-        "housekeeping": ("15 3 * * *", "Each night: old reports and failed runs leave Dagster's database."),
-    }
     return [
         due_stores_schedule,
         *(
             dg.ScheduleDefinition(
                 name=f"{job.name}_schedule",
                 job=job,
-                cron_schedule=crons[job.name][0],
-                description=crons[job.name][1],
+                cron_schedule=crons[job.name],
+                description=DESCRIPTIONS[job.name],
             )
             for job in others
             if job.name in crons

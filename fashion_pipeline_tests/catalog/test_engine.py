@@ -109,7 +109,7 @@ def test_only_postgresql_is_taken() -> None:
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
-    absent = Database("postgresql://someone:geheim@127.0.0.1:1/shop")
+    absent = Database("postgresql://someone:geheim@127.0.0.1:1/shop")  # not-a-secret
     with pytest.raises(TransientError, match=r"127\.0\.0\.1:1/shop does not answer") as caught:
         absent.ping()
     assert "geheim" not in str(caught.value)

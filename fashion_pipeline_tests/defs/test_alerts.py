@@ -73,6 +73,9 @@ def test_one_message_when_it_breaks_and_one_when_it_holds(
     assert not world.run("line", day=SECOND, instance=instance).success
     assert sensor.tick() == []
     world.feed("alpha", SECOND, world.rows("alpha"))
+    # That another asset of the store succeeds mends nothing.
+    assert world.run("line", day=FIRST, assets=["products"], instance=instance).success
+    assert sensor.tick() == []
     assert world.run("line", day=SECOND, assets=APPLIED, instance=instance).success
     (message,) = sensor.tick()
     assert (message["kind"], message["stores"]) == ("mended", ["alpha"])

@@ -1,6 +1,7 @@
 """Which stores are due at a tick: over time zones, clock changes and the bounds of the history."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -143,11 +144,53 @@ def definitions(tmp_path: Path) -> dg.Definitions:
     return world.definitions
 
 
-def evaluate(definitions: dg.Definitions, moment: datetime) -> Any:
-    context = dg.build_schedule_context(
-        scheduled_execution_time=moment, repository_def=definitions.get_repository_def()
-    )
-    return definitions.resolve_schedule_def("due_stores").evaluate_tick(context)
+def evaluate(
+    definitions: dg.Definitions, moment: datetime, instance: dg.DagsterInstance | None = None
+) -> Any:
+    with nullcontext(instance) if instance else dg.DagsterInstance.local_temp() as used:
+        context = dg.build_schedule_context(
+            instance=used,
+            scheduled_execution_time=moment,
+            repository_def=definitions.get_repository_def(),
+        )
+        return definitions.resolve_schedule_def("due_stores").evaluate_tick(context)
+
+
+def test_a_store_is_asked_once_a_day_and_again_only_after_a_failure(world: SmallWorld) -> None:
+    with dg.DagsterInstance.local_temp() as instance:
+
+        def asked(moment: str) -> set[str]:
+            tick = evaluate(world.definitions, at(moment), instance)
+            return {request.tags["store"] for request in tick.run_requests or ()}
+
+        assert asked(f"{SECOND}T06:00") == {"alpha", "beta"}
+        world.feed("alpha", SECOND, world.rows("alpha"))
+        # One asset alone is not the day.
+        assert world.run("line", day=SECOND, assets=["raw_feeds"], instance=instance).success
+        assert asked(f"{SECOND}T07:00") == {"alpha", "beta"}
+        assert world.run("line", day=SECOND, instance=instance).success
+        assert not world.run("line", day=SECOND, store="beta", instance=instance).success
+        assert asked(f"{SECOND}T08:00") == {"beta"}
+        world.feed("beta", SECOND, world.rows("beta"))
+        assert world.run("line", day=SECOND, store="beta", instance=instance).success
+        assert asked(f"{SECOND}T09:00") == set()
+        assert asked(f"{SECOND}T23:00") == set()
+
+
+def test_a_store_that_waits_in_the_queue_is_not_asked_again(world: SmallWorld) -> None:
+    with dg.DagsterInstance.local_temp() as instance:
+        key = LinePartition("alpha", SECOND).key
+        instance.create_run_for_job(
+            world.definitions.resolve_job_def("line"),
+            status=dg.DagsterRunStatus.QUEUED,
+            tags={
+                "dagster/partition": str(key),
+                "dagster/partition/store": "alpha",
+                "dagster/partition/day": str(SECOND),
+            },
+        )
+        tick = evaluate(world.definitions, at(f"{SECOND}T06:00"), instance)
+        assert {request.tags["store"] for request in tick.run_requests} == {"beta"}
 
 
 def test_a_tick_asks_for_one_run_per_due_store_and_day(definitions: dg.Definitions) -> None:

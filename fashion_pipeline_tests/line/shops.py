@@ -37,8 +37,7 @@ from fashion_pipeline.line.embed import EmbedStageReport, embed_images
 from fashion_pipeline.line.images import ImagesStageReport, fetch_images
 from fashion_pipeline.line.points import PointsReport, Serving, prepare_collection, write_points
 from fashion_pipeline.netguard import AddressPolicy
-from fashion_pipeline.storage import DataLocation
-from fashion_pipeline_tests.conftest import ROOT
+from fashion_pipeline_tests.conftest import ROOT, data_location
 from fashion_pipeline_tests.line.conftest import World
 
 ALIAS = "products"
@@ -70,7 +69,7 @@ class Shop(World):
         self, database: Database, parts: Path, name: str = "shop", *, model: str = "", **settings: Any
     ) -> None:
         parts.mkdir(parents=True, exist_ok=True)
-        data = DataLocation(str(parts / "data"))
+        data = data_location(parts / "data")
         super().__init__(database, data, parts / name, id=name, **settings)
         self.parts = parts
         self.name = name
