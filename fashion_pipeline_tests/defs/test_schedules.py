@@ -1,5 +1,6 @@
 """Which stores are due at a tick: over time zones, clock changes and the bounds of the history."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, time, timedelta
@@ -180,8 +181,9 @@ def test_a_store_is_asked_once_a_day_and_again_only_after_a_failure(world: Small
 def test_a_store_that_waits_in_the_queue_is_not_asked_again(world: SmallWorld) -> None:
     with dg.DagsterInstance.local_temp() as instance:
         key = LinePartition("alpha", SECOND).key
-        instance.create_run_for_job(
-            world.definitions.resolve_job_def("line"),
+        run = dg.DagsterRun(
+            job_name="line",
+            run_id=str(uuid.uuid4()),
             status=dg.DagsterRunStatus.QUEUED,
             tags={
                 "dagster/partition": str(key),
@@ -189,6 +191,7 @@ def test_a_store_that_waits_in_the_queue_is_not_asked_again(world: SmallWorld) -
                 "dagster/partition/day": str(SECOND),
             },
         )
+        instance.add_run(run)
         tick = evaluate(world.definitions, at(f"{SECOND}T06:00"), instance)
         assert {request.tags["store"] for request in tick.run_requests} == {"beta"}
 
