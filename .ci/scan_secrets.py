@@ -21,7 +21,7 @@ SHAPES = {
     "JSON Web Token": re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."),
     "password in a URL": re.compile(r"[a-z][a-z0-9+]*://[^\s:/@'\"{}$<>]+:([^\s:/@'\"{}$<>]{6,})@"),
     "assigned secret": re.compile(
-        r"(?i)\b[a-z_]*(?:password|passwd|secret|token|api_?key)[a-z_]*\s*[:=]\s*['\"]([A-Za-z0-9+/_-]{20,})['\"]"
+        r"(?i)\b[a-z_]*(?:password|passwd|secret|token|api_?key)s?(?:_[a-z]+)?\s*[:=]\s*['\"]([A-Za-z0-9+/_-]{20,})['\"]"
     ),
 }
 #: What invented values are made of, here and in documentation.

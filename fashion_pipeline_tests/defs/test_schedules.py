@@ -178,13 +178,13 @@ def test_a_store_is_asked_once_a_day_and_again_only_after_a_failure(world: Small
         assert asked(f"{SECOND}T23:00") == set()
 
 
-def test_a_store_that_waits_in_the_queue_is_not_asked_again(world: SmallWorld) -> None:
+def test_a_store_that_is_under_way_is_not_asked_again(world: SmallWorld) -> None:
     with dg.DagsterInstance.local_temp() as instance:
         key = LinePartition("alpha", SECOND).key
         run = dg.DagsterRun(
             job_name="line",
             run_id=str(uuid.uuid4()),
-            status=dg.DagsterRunStatus.QUEUED,
+            status=dg.DagsterRunStatus.STARTED,
             tags={
                 "dagster/partition": str(key),
                 "dagster/partition/store": "alpha",
