@@ -20,6 +20,8 @@ STRUCK = re.compile(
 )
 MARKUP = re.compile(r"<[^>]*>|&#?\w+;")
 AMOUNT = re.compile(r"\d+(?:[.,' ]\d+)*")
+#: An amount with at most a code or sign of a currency beside it.
+WRITTEN = re.compile(r"(?:[A-Za-z]{3}|[€£$¥])?\s*(\d[\d.,' \u00a0\u202f]*)\s*(?:[A-Za-z]{3}|[€£$¥])?")
 PLAIN_BORDER = re.compile(r"\s*[,;|]\s*")
 
 
@@ -148,10 +150,22 @@ def _lists(sources: Sequence[list[Value]]) -> list[Value]:
 
 
 def _amount(value: Value) -> Decimal | None:
-    try:
-        return Decimal(value.strip()) if isinstance(value, str) else None
-    except InvalidOperation:
+    """What two prices are compared by; None where it takes more than a look to read one."""
+    if not isinstance(value, str):
         return None
+    try:
+        return Decimal(value.strip())
+    except InvalidOperation:
+        pass
+    written = WRITTEN.fullmatch(value.strip())
+    if written is None:
+        return None
+    digits = re.sub(r"[\s']", "", written.group(1))
+    whole, mark, rest = digits.rpartition("," if digits.rfind(",") > digits.rfind(".") else ".")
+    if not mark:
+        return Decimal(digits)
+    # Three digits after the only mark may be thousands or thousandths.
+    return Decimal(re.sub(r"\D", "", whole) + "." + rest) if len(rest) in (1, 2) else None
 
 
 def _pair(columns: dict[str, list[Value]], current: list[Value] | None, regular: list[Value] | None) -> None:

@@ -27,6 +27,7 @@ from fashion_pipeline.feeds.mapping import Mapping, MappingLines, known_formats,
 from fashion_pipeline.feeds.paths import Paths
 from fashion_pipeline.feeds.readers.delimited import DELIMITERS, HEADER_ROWS, split_cells
 from fashion_pipeline.feeds.readers.json_shapes import HEAD, KEY, find_records, sample_records
+from fashion_pipeline.feeds.readers.shopify_csv import old_names
 from fashion_pipeline.feeds.readers.woocommerce_headers import english_names
 from fashion_pipeline.feeds.readers.xml import RECORD_ELEMENTS
 from fashion_pipeline.feeds.readers.xml_mending import mend
@@ -44,6 +45,8 @@ ORDER = (
     "woocommerce_csv",
     "awin",
 )
+#: Readers that know their columns by other names too.
+RENAMED = {"woocommerce_csv": english_names, "shopify_csv": old_names}
 #: Formats for files of no known kind, by reader.
 GENERAL = {"delimited": "delimited", "json": "json", "xml": "xml", "parquet": "parquet"}
 #: A kind is taken for known when the file has this many of its fields.
@@ -203,7 +206,7 @@ def _delimited(text: str, name: str) -> Detection:
             for place, mapping in enumerate(_known(("delimited", "shopify_csv", "woocommerce_csv"))):
                 if mapping.delimiter not in ("auto", delimiter):
                     continue
-                fit = _fit(mapping, english_names(names) if mapping.reader == "woocommerce_csv" else names)
+                fit = _fit(mapping, RENAMED.get(mapping.reader, set)(names))
                 if fit[0] >= FEW:
                     fits.append((fit, -place, mapping.format, cells))
     if fits:

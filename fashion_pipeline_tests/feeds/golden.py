@@ -66,6 +66,23 @@ AWIN_FEW_COLUMNS = (
     "A1|Robe|12,50|EUR|https://m.example/1|https://m.example/1.jpg\n"
     "A2|Manteau|1.250,00|EUR|https://m.example/2|https://m.example/2.jpg\n"
 )
+#: Prices with a decimal comma or a currency beside them, the lower one asked.
+AWIN_SALES = (
+    "aw_product_id;product_name;search_price;rrp_price;currency;merchant_deep_link\n"
+    "1;Robe;19,90;29,90;EUR;https://m.example/1\n2;Jupe;EUR19.90;EUR1,029.90;EUR;https://m.example/2\n"
+    "3;Sac;29,90;19,90;EUR;https://m.example/3\n4;Gant;19,90;;EUR;https://m.example/4\n"
+)
+#: Shopify's template of 2025. https://help.shopify.com/manual/products/import-export/using-csv
+SHOPIFY_CSV_2025 = (
+    "Title,URL handle,Description,Vendor,Product category,Type,Tags,Published on online store,Status,SKU,Barcode,"
+    "Option1 name,Option1 value,Option2 name,Option2 value,Price,Compare-at price,Inventory tracker,"
+    "Inventory quantity,Continue selling when out of stock,Product image URL,Image position,Variant image URL\n"
+    "Tee,tee,<p>Soft</p>,Acme,Apparel,Shirts,Women,TRUE,active,T-S,4006381333931,Size,S,Color,Red,19.90,29.90,shopify,5,"
+    "FALSE,https://s.example/1.jpg,1,https://s.example/red.jpg\n"
+    ",tee,,,,,,,,T-M,,,M,,Red,19.90,,shopify,0,TRUE,https://s.example/2.jpg,2,\n"
+    ",tee,,,,,,,,T-L,,,L,,Red,21.00,,shopify,0,FALSE,,,\n"
+    "Cap,cap,,Acme,Apparel,Caps,,TRUE,draft,C,,Title,Default Title,,,5.00,,,,FALSE,,,\n"
+)
 #: https://shopify.dev/docs/api/ajax/reference/product
 SHOPIFY_JS: dict[str, Any] = {
     "id": 9, "title": "Tee", "handle": "tee", "description": "<p>Soft</p>", "vendor": "V", "type": "Shirts",

@@ -205,7 +205,41 @@ def test_awin_of_few_columns(clean: Clean) -> None:
     _has(result.rows["A1"], product_url="https://m.example/1", image_url="https://m.example/1.jpg")
 
 
+def test_awin_sales_with_decimal_commas(clean: Clean) -> None:
+    result = clean(golden.AWIN_SALES, "awin")
+    assert _prices(result) == {
+        "1": ("29.9", "19.9", "EUR"),
+        "2": ("1029.9", "19.9", "EUR"),
+        "3": ("29.9", None, "EUR"),
+        "4": ("19.9", None, "EUR"),
+    }
+
+
 # -- Shopify
+
+
+def test_shopify_csv_of_the_newer_template(clean: Clean) -> None:
+    result = clean(golden.SHOPIFY_CSV_2025, "shopify_csv", **SHOP)
+    assert _prices(result) == {
+        "T-S": ("29.9", "19.9", "EUR"),
+        "T-M": ("19.9", None, "EUR"),
+        "T-L": ("21", None, "EUR"),
+    }
+    assert result.report.context == {"not published": 1}
+    assert [row["availability"] for row in result.rows.values()] == ["in_stock", "backorder", "out_of_stock"]
+    _has(
+        result.rows["T-S"],
+        title="Tee",
+        description="Soft",
+        size="S",
+        color="red",
+        gtin="4006381333931",
+        brand="Acme",
+        gender="female",
+        item_group_id="tee",
+        image_url="https://s.example/red.jpg",
+        product_url="https://s.example/products/tee",
+    )
 
 
 @pytest.mark.parametrize(("currency", "prices"), [

@@ -4,7 +4,8 @@ https://help.shopify.com/manual/products/import-export/using-csv
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from fashion_pipeline.feeds.items import BrokenRecord
@@ -14,6 +15,21 @@ from fashion_pipeline.feeds.readers.rows import RowBatch, plain
 from fashion_pipeline.feeds.readers.shopify import DEFAULT
 from fashion_pipeline.feeds.records import Chunk, Read, Source
 
+#: The columns of Shopify's template of 2025, by the names of its older exports.
+NEW_NAMES = {
+    "url_handle": "handle",
+    "description": "body_(html)",
+    "published_on_online_store": "published",
+    "sku": "variant_sku",
+    "barcode": "variant_barcode",
+    "price": "variant_price",
+    "compare_at_price": "variant_compare_at_price",
+    "inventory_tracker": "variant_inventory_tracker",
+    "inventory_quantity": "variant_inventory_qty",
+    "continue_selling_when_out_of_stock": "variant_inventory_policy",
+    "product_image_url": "image_src",
+    "variant_image_url": "variant_image",
+}
 #: A product has 2,048 variants and 250 pictures at most.
 MAX_GROUP = 5_000
 GENDER_TAGS = {
@@ -30,7 +46,7 @@ def read_shopify_csv(source: Source) -> Iterator[Read]:
         FeedError: as `read_delimited`.
     """
     grouping = _Groups(source)
-    for row in rows_of(source):
+    for row in _rows_of(source):
         if isinstance(row, BrokenRecord):
             # Chunks keep the order of records, so what was read goes first.
             yield from grouping.flush()
@@ -38,6 +54,22 @@ def read_shopify_csv(source: Source) -> Iterator[Read]:
         else:
             yield from grouping.add(row)
     yield from grouping.flush()
+
+
+def old_names(names: Iterable[str]) -> set[str]:
+    """A header's normalized names as older exports have them."""
+    given = set(names)
+    return {NEW_NAMES.get(name, name) for name in given} if "url_handle" in given else given
+
+
+def _rows_of(source: Source) -> Iterator[Row | BrokenRecord]:
+    for row in rows_of(source):
+        if isinstance(row, BrokenRecord) or "url_handle" not in row.cells:
+            yield row
+            continue
+        cells = {NEW_NAMES.get(name, name): cell for name, cell in row.cells.items()}
+        policy = {"true": "continue", "false": "deny"}.get(cells.get("variant_inventory_policy", "").lower())
+        yield replace(row, cells=cells | ({"variant_inventory_policy": policy} if policy else {}))
 
 
 class _Groups:
