@@ -24,7 +24,7 @@ _HOST = re.compile(
 )
 #: A second address that does not stand where a proxy takes one (`...?url=https://`, `/fetch/https://`).
 _GLUED = re.compile(r"(?<=[A-Za-z0-9])https?:/", re.IGNORECASE)
-_BEFORE_URL = re.compile(r"[\s,;|]+(?=(?:https?:|file:)?//)", re.IGNORECASE)
+_BEFORE_URL = re.compile(r"[\s,;|]+(?=(?:https?:|file:)?//)|~+(?=https?://)", re.IGNORECASE)
 _ANY_SEPARATOR = re.compile(r"[\s,;|]+")
 _DROPPED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ud800-\udfff]")
 _SAFE = "!#$%&'()*+,/:;=?@[]~-._"
@@ -102,7 +102,7 @@ def _rebuild(url: str) -> str | None:
 
 
 def split_urls(value: str | list[str] | None) -> list[str]:
-    """The addresses of an image list in their order: a list, JSON, or text with `,` `;` `|` or blanks.
+    """The addresses of an image list in their order: a list, JSON, or text with `,` `;` `|` `~` or blanks.
 
     A comma belongs to the address unless another address begins behind it.
     """

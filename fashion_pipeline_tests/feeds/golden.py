@@ -197,3 +197,42 @@ def ld_product(**changes: Any) -> dict[str, Any]:
         "image": ["https://s.example/1.jpg", "https://s.example/2.jpg"], "brand": {"@type": "Brand", "name": "B"},
         "offers": offer, **changes,
     }  # fmt: skip
+
+
+#: Feeds without a mapping file of their own, and the price, sale price and currency that they say.
+UNKNOWN_KINDS: dict[str, tuple[str, tuple[str, str | None, str]]] = {
+    "scraped csv": (
+        """url,name,sku,selling_price,original_price,currency,availability,color,category,brand,images
+https://s.example/1,Shorts,FJ5089,40,60,USD,InStock,Black,Clothing,Acme,https://s.example/i.jpg~https://s.example/j.jpg
+""",
+        ("60", "40", "USD"),
+    ),
+    "french csv": (
+        """reference;nom;prix;devise;url_image;url_produit;couleur;taille;disponibilite
+FJ5089;Robe;49,90;EUR;https://s.example/i.jpg;https://s.example/1;Noir;38;en stock
+""",
+        ("49.9", None, "EUR"),
+    ),
+    "impact": (
+        """CatalogItemId,Name,Url,ImageUrl,CurrentPrice,OriginalPrice,Currency,StockAvailability,Colors
+FJ5089,Dress,https://s.example/1,https://s.example/i.jpg,40.00,50.00,USD,InStock,Black
+""",
+        ("50", "40", "USD"),
+    ),
+    "older cj": (
+        """PROGRAM_NAME,SKU,NAME,PRICE,SALEPRICE,CURRENCY,BUYURL,IMAGEURL,INSTOCK,COLOR
+S,FJ5089,Dress,50.00,40.00,USD,https://s.example/1,https://s.example/i.jpg,yes,black
+""",
+        ("50", "40", "USD"),
+    ),
+    "heureka xml": (
+        """<SHOP><SHOPITEM><ITEM_ID>FJ5089</ITEM_ID><PRODUCTNAME>Tričko</PRODUCTNAME><URL>https://s.example/1</URL>
+<IMGURL>https://s.example/i.jpg</IMGURL><PRICE_VAT>499,00</PRICE_VAT><COLOR>black</COLOR><STOCK>3</STOCK></SHOPITEM></SHOP>""",
+        ("499", None, "CZK"),
+    ),
+    "json of an api": (
+        """[{"productId":"FJ5089","productName":"B","currentPrice":12.5,"listPrice":20,"currencyCode":"EUR",
+"imageUrl":"https://s.example/i.jpg","productUrl":"https://s.example/1","inStock":true,"color":"Noir"}]""",
+        ("20", "12.5", "EUR"),
+    ),
+}

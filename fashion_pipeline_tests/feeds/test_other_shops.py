@@ -429,6 +429,22 @@ def test_a_group_whose_variants_have_no_offers(clean: Clean) -> None:
     assert result.rows["S1"]["item_group_id"] == "GG"
 
 
+# -- kinds that no mapping file knows
+
+
+@pytest.mark.parametrize(("text", "prices"), golden.UNKNOWN_KINDS.values(), ids=golden.UNKNOWN_KINDS)
+def test_a_mapping_is_proposed_by_common_names(tmp_path: Path, text: str, prices: tuple[str, ...]) -> None:
+    path = tmp_path / "feed"
+    path.write_text(text)
+    found = detect(path)
+    mapping = found.mapping.model_dump(exclude_defaults=True)
+    result = cleaned(tmp_path, path, store(found.format, currency="CZK", mapping=mapping))
+    assert _prices(result) == {"FJ5089": prices}
+    row = result.rows["FJ5089"]
+    _has(row, color="black", product_url="https://s.example/1", image_url="https://s.example/i.jpg")
+    assert row["availability"] == "in_stock"
+
+
 # -- archives, Parquet, encodings
 
 
