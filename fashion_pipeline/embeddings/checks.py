@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fashion_pipeline.embeddings.draft import read_draft
 from fashion_pipeline.embeddings.encoder import Encoder
 from fashion_pipeline.embeddings.golden import GOLDEN_TEXT, golden_picture, read_golden, write_golden
+from fashion_pipeline.embeddings.lock import check_lock
+from fashion_pipeline.embeddings.spec import ModelSpec
 from fashion_pipeline.embeddings.vectors import Pixels
 from fashion_pipeline.errors import ModelError
 
@@ -18,10 +21,13 @@ _TIMED_SECONDS = 2.0
 class ModelCheck:
     """What a model is and does on this machine. Norms are those of the vectors, `cosine` is between them.
 
-    `golden` says that the folder keeps golden vectors; they were held against at the load.
+    `golden` says that the folder keeps golden vectors; they were held against at the load. `draft` is the
+    measure of draft decoding, and `locked_files` how many files agree with the folder's lock file, where it
+    has these.
     """
 
     ref: str
+    architecture: str
     image_model_id: str
     text_model_id: str
     weights_sha256: str
@@ -31,6 +37,8 @@ class ModelCheck:
     resize_mode: str
     interpolation: str
     context_length: int
+    tokenizer_sha256: str
+    text_template: str
     dimension: int
     device: str
     precision: str
@@ -38,6 +46,8 @@ class ModelCheck:
     text_norm: float
     cosine: float
     golden: bool
+    draft: str
+    locked_files: int | None
     images_per_second: float
     libraries: str
 
@@ -46,7 +56,7 @@ def self_check(encoder: Encoder) -> ModelCheck:
     """Embed the built-in picture and text, and time the encoder for some 2 seconds on its own batch size.
 
     Raises:
-        ModelError: the tokenizer is missing or does not fit.
+        ModelError: the tokenizer is missing or does not fit, or a file differs from the folder's lock file.
         BadVectorError: the model gives no direction for the picture or the text.
     """
     spec = encoder.spec
@@ -57,6 +67,7 @@ def self_check(encoder: Encoder) -> ModelCheck:
     shape = spec.preprocessing
     return ModelCheck(
         ref=spec.ref,
+        architecture=spec.architecture,
         image_model_id=spec.image_model_id,
         text_model_id=spec.text_model_id,
         weights_sha256=spec.weights_sha256,
@@ -66,6 +77,8 @@ def self_check(encoder: Encoder) -> ModelCheck:
         resize_mode=shape.resize_mode,
         interpolation=shape.interpolation,
         context_length=spec.text.context_length,
+        tokenizer_sha256=spec.text.tokenizer_sha256,
+        text_template=spec.text.template,
         dimension=spec.dimension,
         device=provenance.device,
         precision=provenance.precision,
@@ -73,9 +86,19 @@ def self_check(encoder: Encoder) -> ModelCheck:
         text_norm=float(np.linalg.norm(text)),
         cosine=float(image @ text),
         golden=read_golden(spec) is not None,
+        draft=_draft(spec),
+        locked_files=check_lock(spec.folder),
         images_per_second=_rate(encoder, picture),
         libraries=provenance.libraries,
     )
+
+
+def _draft(spec: ModelSpec) -> str:
+    measure = read_draft(spec)
+    if measure is None:
+        return "not measured: full decode"
+    verdict = "admitted" if measure.admitted else "full decode"
+    return f"{verdict}, cosine {measure.worst_cosine:.6f} at worst over {measure.pictures} pictures"
 
 
 def make_golden(encoder: Encoder) -> Path:

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fashion_pipeline.embeddings.draft import hard_photos, measure_draft, write_
 from fashion_pipeline.embeddings.encoder import Encoder
 from fashion_pipeline.embeddings.golden import GOLDEN_FILE
 from fashion_pipeline.embeddings.hub import Hub, Progress, Revision
+from fashion_pipeline.embeddings.lock import LOCK_FILE, Lock, LockedFile, differing, read_lock
 from fashion_pipeline.embeddings.spec import (
     CONFIG_FILE,
     LOCAL_DIR,
@@ -27,10 +28,8 @@ from fashion_pipeline.embeddings.spec import (
     read_spec,
 )
 from fashion_pipeline.errors import ModelError
-from fashion_pipeline.ids import sha256_file
 
 FASHION_SIGLIP = "Marqo/marqo-fashionSigLIP"
-LOCK_FILE = "model.lock.json"
 
 
 @dataclass(frozen=True)
@@ -47,18 +46,6 @@ class Expected:
 
 #: By repository. What is not here is taken as its own config says.
 EXPECTED = {FASHION_SIGLIP: Expected((224, 224), 0.5, 0.5, "squash", "bicubic", 64)}
-
-
-@dataclass(frozen=True)
-class LockedFile:
-    """Where a file of the folder came from, and its bytes."""
-
-    repo: str
-    commit: str
-    sha256: str
-
-
-Lock = Mapping[str, LockedFile]
 
 
 @dataclass(frozen=True)
@@ -101,7 +88,11 @@ def pull_model(
             raise ModelError(
                 f"{str(folder)!r} holds files that were not pulled: name an empty or a new folder"
             )
-        if read_lock(own) == known and not _differing(folder, known or {}):
+        if (
+            read_lock(own) == known
+            and not differing(folder, known or {})
+            and (folder / GOLDEN_FILE).is_file()
+        ):
             return PullReport(read_spec(f"{LOCAL_DIR}{folder}"), own, ())
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
@@ -123,45 +114,6 @@ def pull_model(
         (new / LOCK_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         _swap(new, folder, Path(scratch) / "old")
     return PullReport(read_spec(f"{LOCAL_DIR}{folder}"), own, tuple(sorted(locked)))
-
-
-def read_lock(path: Path) -> Lock:
-    """Read a lock file.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: LockedFile(**each) for name, each in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"lock file {str(path)!r} cannot be read ({error})") from error
-
-
-def check_lock(folder: Path) -> int | None:
-    """Hold a folder against its lock file: how many files it names, None where there is none.
-
-    Raises:
-        ModelError: a file is missing or has other bytes.
-    """
-    if not (folder / LOCK_FILE).is_file():
-        return None
-    lock = read_lock(folder / LOCK_FILE)
-    differing = _differing(folder, lock)
-    if differing:
-        raise ModelError(
-            f"in {str(folder)!r} {', '.join(differing)} differ from {LOCK_FILE}: pull the model again"
-        )
-    return len(lock)
-
-
-def _differing(folder: Path, lock: Lock) -> list[str]:
-    wrong = [
-        name
-        for name, each in lock.items()
-        if not (folder / name).is_file() or sha256_file(folder / name) != each.sha256
-    ]
-    return wrong + ([] if (folder / GOLDEN_FILE).is_file() else [GOLDEN_FILE])
 
 
 def _fetch(

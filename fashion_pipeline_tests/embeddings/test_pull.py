@@ -20,7 +20,8 @@ from fashion_pipeline.embeddings.draft import read_draft
 from fashion_pipeline.embeddings.encoder import Encoder, load_encoder
 from fashion_pipeline.embeddings.golden import read_golden
 from fashion_pipeline.embeddings.hub import Hub
-from fashion_pipeline.embeddings.pull import Expected, PullReport, check_lock, pull_model
+from fashion_pipeline.embeddings.lock import check_lock
+from fashion_pipeline.embeddings.pull import Expected, PullReport, pull_model
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.errors import ModelError
 from fashion_pipeline_tests.embeddings.model_folders import CONTEXT, SIZE

@@ -9,6 +9,8 @@ from pathlib import Path
 from subprocess import DEVNULL, Popen
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fashion_pipeline.catalog.engine import Database
@@ -18,9 +20,10 @@ from fashion_pipeline.embeddings.shards import read_vectors
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.embeddings.vectors import Vectors
 from fashion_pipeline.errors import ModelError
+from fashion_pipeline.line.embed import embed_by_model
 from fashion_pipeline_tests.conftest import ROOT
 from fashion_pipeline_tests.line.conftest import DAY, item
-from fashion_pipeline_tests.line.shops import Shop, by_name, copy_sparse, jpeg, kill_when_stuck, sha256
+from fashion_pipeline_tests.line.shops import SMALL, Shop, by_name, copy_sparse, jpeg, kill_when_stuck, sha256
 
 
 @pytest.fixture
@@ -114,6 +117,48 @@ def test_a_bad_picture_costs_itself_and_is_not_tried_again(shop: Shop) -> None:
     shop.images(later)
     assert shop.image_rows()["broken.jpg"]["decode_error"] is None
     assert shop.embed().entered == 1
+
+
+def test_shards_hold_half_precision_where_the_settings_say_so(shop: Shop) -> None:
+    shop.run(DAY, stock(shop, 5))
+    shop.images(DAY)
+    embed_by_model(
+        shop.database,
+        shop.data,
+        shop.name,
+        model_id=read_spec(shop.model).image_model_id,
+        find=lambda: read_spec(shop.model),
+        load=lambda ref: load_encoder(ref, device="cpu", precision="fp32"),
+        options=SMALL,
+        vector_type="float16",
+    )
+    (key,) = set(shop.ledger().values())
+    with shop.data.local_copy(key) as path:
+        assert pq.read_schema(path).field("vector").type.value_type == pa.float16()
+    wanted, found = encoded_anew(shop.model, [jpeg(number) for number in range(5)]), vectors_in_shards(shop)
+    assert all(float(found[digest] @ wanted[digest]) > 0.999 for digest in wanted)
+
+
+def test_what_decoding_found_of_a_picture_stands_in_the_ledger(shop: Shop) -> None:
+    shop.run(
+        DAY, [item(1, image=shop.picture("a", jpeg(1, size=40))), item(2, image=shop.picture("b", jpeg(2)))]
+    )
+    shop.images(DAY)
+    shop.execute("UPDATE images SET width = NULL, height = 7 WHERE url LIKE '%a.jpg'")
+    shop.embed()
+    sizes = {name: (row["width"], row["height"]) for name, row in shop.image_rows().items()}
+    assert sizes == {"a.jpg": (40, 40), "b.jpg": (48, 48)}
+
+
+def test_the_model_folder_is_read_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fashion_pipeline.line import points
+
+    shop.run(DAY, stock(shop, 2))
+    shop.images(DAY)
+    serving, read = shop.collection(), list[str]()
+    monkeypatch.setattr(points, "read_spec", lambda ref: read.append(ref) or read_spec(ref))
+    assert shop.embed().entered == 2
+    assert read == [serving.model_ref]
 
 
 def test_a_fault_of_the_store_is_no_fault_of_the_picture(shop: Shop) -> None:

@@ -158,7 +158,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             failed=len(report.failures),
         )
         if pipeline is not None:
-            metadata |= _pipeline_metadata(pipeline, encoder.price_per_hour())
+            metadata |= pipeline_metadata(pipeline, encoder.price_per_hour())
         result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=metadata | md.seconds(total=report.seconds)
         )
@@ -172,7 +172,8 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
     return [product_images, image_embeddings]
 
 
-def _pipeline_metadata(report: EmbedReport, price_per_hour: float | None) -> md.Metadata:
+def pipeline_metadata(report: EmbedReport, price_per_hour: float | None) -> md.Metadata:
+    """What a run of the embedding pipeline says of itself; the cost where the machine's price is known."""
     numbers = {
         "images_per_second": report.images_per_second,
         "encoder_wait_percent": 100 * report.encoder_wait_share,
