@@ -52,6 +52,9 @@ class Encoder:
         self._tokenizer: Any = None
         self._compiled: Any = None
         self._padded_to = 0
+        # Made once: a copy to a GPU from memory that is not pinned waits for all that is under way there.
+        self._mean = _per_channel(spec.preprocessing.mean, device)
+        self._std = _per_channel(spec.preprocessing.std, device)
 
     @property
     def spec(self) -> ModelSpec:
@@ -222,7 +225,6 @@ class Encoder:
     def _forward(self, pixels: Pixels) -> "torch.Tensor":
         import torch
 
-        shape = self._spec.preprocessing
         # torch warns of arrays that it may not write to, and takes no negative strides.
         batch = torch.from_numpy(np.require(pixels, requirements=("C", "W")))
         count = len(batch)
@@ -233,9 +235,7 @@ class Encoder:
         # NHWC bytes seen as NCHW are channels-last already; the arithmetic is torchvision's ToTensor and
         # Normalize, on the device.
         images = batch.permute(0, 3, 1, 2).float().div_(255.0)
-        mean = torch.tensor(shape.mean, device=self._device).view(3, 1, 1)
-        std = torch.tensor(shape.std, device=self._device).view(3, 1, 1)
-        images.sub_(mean).div_(std)
+        images.sub_(self._mean).div_(self._std)
         encode = self._compiled or self._model.encode_image
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
             features: torch.Tensor = encode(images, normalize=False)
@@ -324,6 +324,12 @@ def load_encoder(ref: str, *, device: str = "auto", precision: str = "auto") -> 
 def library_versions() -> str:
     """The libraries that shape a vector, as `name=version` joined by blanks."""
     return " ".join(f"{name}={metadata.version(name)}" for name in _LIBRARIES)
+
+
+def _per_channel(values: tuple[float, float, float], device: "torch.device") -> "torch.Tensor":
+    import torch
+
+    return torch.tensor(values, device=device).view(3, 1, 1)
 
 
 def _device(name: str) -> "torch.device":

@@ -76,11 +76,13 @@ def bare_model(encoder: Encoder, images: int) -> float:
     count = min(encoder.batch_size, images)
     batch = torch.rand((count, 3, *size), device=device).to(memory_format=torch.channels_last)
 
+    encode = encoder._compiled or encoder._model.encode_image
+
     def rounds(number: int) -> float:
         began = time.perf_counter()
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, encoder.precision == "bf16"):
             for _ in range(number):
-                encoder._model.encode_image(batch, normalize=False)
+                encode(batch, normalize=False)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
         return number * count / (time.perf_counter() - began)

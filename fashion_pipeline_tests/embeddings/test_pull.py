@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,13 +73,16 @@ class FakeHub:
         return 200, {}, self.altered.get(name, self.repos[repo][name])
 
 
-@pytest.fixture
-def hub(tiny_folder: Path) -> Iterator[FakeHub]:
-    files = {path.name: path.read_bytes() for path in tiny_folder.iterdir() if path.is_file()}
+@contextmanager
+def serving(folder: Path, tokenizer_repo: str) -> Iterator[FakeHub]:
+    """A hub that holds the files of a model folder, as two repositories."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     tokenizer = {name: data for name, data in files.items() if "token" in name}
     weights = {name: data for name, data in files.items() if name.startswith("open_clip")}
     weights |= {"open_clip_pytorch_model.bin": b"\x80\x04 a pickle", "README.md": b"# model"}
-    fake = FakeHub({WEIGHTS: weights, TOKENIZER: tokenizer}, {WEIGHTS: "a" * 40, TOKENIZER: "b" * 40})
+    fake = FakeHub(
+        {WEIGHTS: weights, tokenizer_repo: tokenizer}, {WEIGHTS: "a" * 40, tokenizer_repo: "b" * 40}
+    )
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -103,6 +107,12 @@ def hub(tiny_folder: Path) -> Iterator[FakeHub]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def hub(tiny_folder: Path) -> Iterator[FakeHub]:
+    with serving(tiny_folder, TOKENIZER) as fake:
+        yield fake
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,15 @@ from PIL import Image
 from fashion_pipeline.embeddings.checks import self_check
 from fashion_pipeline.embeddings.decode import DecodeOptions, decode_image
 from fashion_pipeline.embeddings.encoder import Encoder, cpu_has_bf16, load_encoder
+from fashion_pipeline.embeddings.hub import Hub
 from fashion_pipeline.embeddings.pipeline import embed
+from fashion_pipeline.embeddings.pull import pull_model
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.embeddings.vectors import EmbeddedBatch
 from fashion_pipeline_tests.embeddings.fakes import items, store
 from fashion_pipeline_tests.embeddings.model_folders import siglip_config, write_folder
 from fashion_pipeline_tests.embeddings.pictures import jpeg
+from fashion_pipeline_tests.embeddings.test_pull import serving
 
 TEXTS = ["Red, striped DRESS!", "a blue bag", "skirt " * 100]
 
@@ -88,3 +91,19 @@ def test_draft_mode_keeps_the_vector(folder: Path) -> None:
     draft = np.stack([decode_image(data, shape, DecodeOptions(draft=True)) for data in files])
     assert np.min(np.sum(full * encoder.encode_images(draft), axis=1)) >= 0.999
     encoder.close()
+
+
+def test_the_architecture_is_pulled_from_two_repositories_and_checked(folder: Path, tmp_path: Path) -> None:
+    with serving(folder, "timm/ViT-B-16-SigLIP") as hub:
+        report = pull_model(
+            tmp_path / "siglip",
+            Hub(hub.endpoint),
+            load=lambda ref: load_encoder(ref, device="cpu", precision="fp32"),
+        )
+    assert report.spec == read_spec(f"local-dir:{folder}")
+    encoder = load_encoder(report.spec.ref, device="cpu")
+    check = self_check(encoder)
+    encoder.close()
+    assert (check.golden, check.locked_files, check.context_length) == (True, 5, 64)
+    assert check.draft.startswith("admitted")
+    assert check.image_norm == pytest.approx(1.0, abs=1e-5)

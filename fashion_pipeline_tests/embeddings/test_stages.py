@@ -156,7 +156,10 @@ def test_torch_compile_itself(tiny_folder: Path) -> None:
     encoder.close()
 
 
-def test_slots_are_taken_given_back_and_shared() -> None:
+@pytest.mark.parametrize("kind", ["memfd", "file"])
+def test_slots_are_taken_given_back_and_shared(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "file":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
     arena = Arena(3, FAKE_SPEC.preprocessing)
     slots = arena.take(2)
     assert len(set(slots)) == 2
