@@ -263,6 +263,31 @@ def forge_a_payload(world: SmallWorld) -> None:
     world.vectors().set_payload(world.collection(), {point.id: forged})
 
 
+def test_a_placeholder_and_small_pictures_are_warned_of_and_stop_nothing(world: SmallWorld) -> None:
+    folder = world.data / "placeholders"
+    folder.mkdir()
+    rows = world.rows("alpha")
+    for number, row in enumerate(rows):
+        copy = folder / f"{number}.png"
+        copy.write_bytes((world.pictures / "0.png").read_bytes())
+        row["image"] = copy.as_uri()
+    world.feed("alpha", SECOND, rows)
+    result = world.run("line", day=SECOND)
+    assert result.success
+    check = checks(result)["pictures_show_the_products"]
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.WARN
+    (shared,) = check.metadata["shared_pictures"].records
+    assert (shared.data["shared_by"], shared.data["items"]) == (12, 12)
+    assert (check.metadata["small"].value, check.metadata["smallest_side"].value) == (0, 100)
+    # Without a setting of the store's own the rule is Google's.
+    world.write_feeds_file(alpha={"images": {"shared_share": 1.0}})
+    world.feed("alpha", SECOND, world.rows("alpha"))
+    check = checks(world.run("line", store="alpha", assets=["product_images"]))["pictures_show_the_products"]
+    assert (check.metadata["small"].value, check.metadata["smallest_side"].value) == (12, 250)
+    assert not check.passed
+
+
 def test_an_index_changed_behind_the_ledger_is_found_and_mended(world: SmallWorld) -> None:
     """A point lost, one left behind and one altered, as by a restore of an older collection."""
     vectors, name = world.vectors(), world.collection()

@@ -127,6 +127,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
 
         **When it warns**: the sample names URLs and failure classes. `http_403` and `http_429` ask for a slower
         rate in feeds.yaml; `forbidden_address` for an allowed host; `http_404` for a word with the store.
+        Once that is mended, `fashion-pipeline images retry --store STORE` has lasting failures asked for again.
         """
         where = partition_of(context)
         total, failing, sample = failing_pictures(database.open(), where.store, limit=SAMPLE)
