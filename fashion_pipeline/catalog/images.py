@@ -8,20 +8,27 @@ from sqlalchemy import text
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.cleaning.currencies import format_price
 
+_KNOWN = text(
+    """
+    SELECT (SELECT count(*) FROM (
+                SELECT DISTINCT image_key FROM products
+                WHERE store_id = :store AND delisted_on IS NULL AND image_key IS NOT NULL) shown)
+         - (SELECT count(*) FROM images i
+            WHERE i.sha256 IS NULL AND EXISTS (
+                SELECT FROM products p
+                WHERE p.store_id = :store AND p.delisted_on IS NULL AND p.image_key = i.image_key))
+    """
+)
+
 
 def known_images(database: Database, store_id: str) -> int:
-    """How many picture URLs of a store's active products are known with their bytes."""
+    """How many picture URLs of a store's active products are known with their bytes.
+
+    For the end of a run that asked for all that was due, when each URL has its row: the few without bytes
+    are counted off, which costs half of looking up all that have some.
+    """
     with database.connection() as connection:
-        return (
-            connection.scalar(
-                text(
-                    "SELECT count(DISTINCT i.image_key) FROM products p JOIN images i USING (image_key) "
-                    "WHERE p.store_id = :store AND p.delisted_on IS NULL AND i.sha256 IS NOT NULL"
-                ),
-                {"store": store_id},
-            )
-            or 0
-        )
+        return int(connection.execute(_KNOWN, {"store": store_id}).scalar_one())
 
 
 _TO_EMBED = text(
