@@ -61,11 +61,20 @@ class ImageCell(NamedTuple):
 
 
 class GalleryCell(NamedTuple):
-    """Further pictures: URLs and their keys in the feed's order, each key once; a warning."""
+    """Further pictures: URL by key in the feed's order; a warning."""
 
-    urls: list[str]
-    keys: list[str]
+    urls: dict[str, str]
     warning: RowWarning | None
+
+
+class PicturesCell(NamedTuple):
+    """The pictures of an item: main URL and its key, further URLs, their keys as one text, warnings."""
+
+    url: str | None
+    key: str | None
+    further: list[str] | None
+    further_keys: str
+    warnings: tuple[RowWarning, ...]
 
 
 class Window(NamedTuple):
@@ -181,13 +190,38 @@ def gallery_cell(base_url: str | None) -> Callable[[str | tuple[str, ...] | None
     def make(raw: str | tuple[str, ...] | None) -> GalleryCell:
         found: dict[str, str] = {}
         warning = None
-        for part in split_urls(list(raw) if isinstance(raw, tuple) else raw):
+        for part in split_urls(raw):
             url, _ = normalize_url(part, base_url)
             if url is not None:
                 found.setdefault(image_key(url), url)
             elif not is_placeholder("image_url", part):
                 warning = RowWarning.ADDITIONAL_IMAGE_INVALID
-        return GalleryCell(list(found.values()), list(found), warning)
+        return GalleryCell(found, warning)
+
+    return make
+
+
+RawPictures = tuple[str | tuple[str, ...] | None, str | tuple[str, ...] | None]
+
+
+def pictures_cell(base_url: str | None) -> Callable[[RawPictures], PicturesCell]:
+    """Cells of all pictures of an item: (main, further), each key once."""
+    image_of, gallery_of = image_cell(base_url), gallery_cell(base_url)
+
+    def make(raw: RawPictures) -> PicturesCell:
+        main, further = raw
+        image, gallery = image_of(main), gallery_of(further)
+        if image.others:
+            gallery = gallery_of((*image.others, *gallery.urls.values()))
+        others = gallery.urls
+        others.pop(image.key, None)
+        return PicturesCell(
+            image.url,
+            image.key or None,
+            list(others.values()) or None,
+            "\x1e".join(others),
+            tuple(warning for warning in (image.warning, gallery.warning) if warning is not None),
+        )
 
     return make
 

@@ -16,20 +16,20 @@ import pyarrow as pa
 from fashion_pipeline.cleaning.cells import (
     MAX_ATTRIBUTE,
     Cell,
-    GalleryCell,
     Memo,
+    PicturesCell,
     Window,
     category_cell,
-    gallery_cell,
     gtin_cell,
-    image_cell,
     key_cell,
     mapped_cell,
     page_cell,
+    pictures_cell,
     sale_window,
     text_cell,
 )
 from fashion_pipeline.cleaning.columns import (
+    Notes,
     Problems,
     check_ids,
     clean_ids,
@@ -38,8 +38,10 @@ from fashion_pipeline.cleaning.columns import (
     deleted_rows,
     find_deletions,
     flat,
+    printables,
     raw_attributes,
     rejected_rows,
+    spread,
     warning_lists,
 )
 from fashion_pipeline.cleaning.content import hash_rows
@@ -47,28 +49,17 @@ from fashion_pipeline.cleaning.currencies import currencies
 from fashion_pipeline.cleaning.price import MAX_PRICE, DecimalMark, Price, PriceProblem, parse_price
 from fashion_pipeline.cleaning.reasons import Reason, RowWarning
 from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
-from fashion_pipeline.cleaning.text import printable
+from fashion_pipeline.cleaning.urls import are_normalized
 from fashion_pipeline.cleaning.values import MAPPED_FIELDS, is_placeholder
 from fashion_pipeline.feeds.items import ItemBatch
 
 #: Counted up whenever the same bytes would give other rows: known snapshots are then cleaned again.
-CLEANING_VERSION = 3
+CLEANING_VERSION = 4
 
 #: Distinct values per column that are remembered: a large feed has some thousand brands and sizes.
 _MEMO_LIMIT = 20_000
 
 _RAW_COLUMNS = (*MAPPED_FIELDS, "gtin")
-_EMPTY_GALLERY = GalleryCell([], [], None)
-
-
-#: Content that is hashed as it stands in the row.
-_TEXT_FIELDS = frozenset(field.name for field in CLEAN_SCHEMA if pa.types.is_string(field.type)) - {
-    "image_url",
-    "image_key",
-    "content_hash",
-    "place",
-    "raw_attributes",
-}
 
 
 @dataclass(frozen=True)
@@ -143,8 +134,7 @@ class Cleaner:
         self._cells = {field: Memo(make, _MEMO_LIMIT) for field, make in makers.items()}
         self._money = Memo(self._read_money, _MEMO_LIMIT)
         self._windows: Memo[str | None, Window | None] = Memo(sale_window, _MEMO_LIMIT)
-        self._image = image_cell(base_url)
-        self._gallery = gallery_cell(base_url)
+        self._picture = pictures_cell(base_url)
         self._raw: Memo[tuple[str | None, ...], str | None] = Memo(raw_attributes, _MEMO_LIMIT)
 
     def clean(self, batch: ItemBatch) -> CleanedBatch:
@@ -237,51 +227,62 @@ class Cleaner:
         def kept(values: Sequence[Any]) -> Sequence[Any]:
             return values if everything else [values[i] for i in keep]
 
+        def of(name: str) -> Sequence[Any]:
+            return kept(columns[name]) if name in columns else [None] * size
+
         size = len(keep)
-        notes: dict[int, list[RowWarning]] = {}
+        notes: Notes = {}
         out: dict[str, Sequence[Any]] = {"external_id": kept(ids), "title": kept(titles)}
-        out["description"] = clean_texts("description", kept(column(columns, "description", batch.size)))
-        amounts = kept(money)
-        for i, row in enumerate(amounts):
-            if row.warnings:
-                notes.setdefault(i, []).extend(row.warnings)
-        out["price"] = [row.price for row in amounts]
-        out["currency"] = [row.currency for row in amounts]
-        sales = [row.sale for row in amounts]
-        sale_texts = [row.sale_text for row in amounts]
-        windows = kept(column(columns, "sale_price_effective_date", batch.size))
-        out["sale_starts_at"], out["sale_ends_at"] = self._windows_of(windows, sales, sale_texts, notes)
-        out["sale_price"] = sales
+        out["description"] = clean_texts("description", of("description"))
+        text: dict[str, Sequence[str]] = {"description": [value or "" for value in out["description"]]}
+        amounts = _transposed(kept(money), len(_Money._fields))
+        out["price"], out["currency"], sales, text["price"], sale_texts, warnings, _ = amounts
+        _note(notes, warnings)
+        sales, sale_texts = list(sales), list(sale_texts)
+        out["sale_starts_at"], out["sale_ends_at"] = self._windows_of(
+            of("sale_price_effective_date"), sales, sale_texts, notes
+        )
+        out["sale_price"], text["sale_price"] = sales, sale_texts
         unknown: dict[str, Counter[str]] = {}
         raws: dict[str, list[str | None]] = {}
         for name, memo in self._cells.items():
-            cells = [memo[value] for value in kept(column(columns, name, batch.size))]
-            out[name] = [cell[0] for cell in cells]
-            for i, cell in enumerate(cells):
-                if cell[2] is not None:
-                    notes.setdefault(i, []).append(cell[2])
+            values = of(name)
+            if name == "product_url" and all(values) and are_normalized(values):
+                out[name] = text[name] = values
+                continue
+            cells = {value: memo[value] for value in set(values)}
+            out[name] = spread({value: cell.value for value, cell in cells.items()}, values)
+            text[name] = (
+                spread({value: cell.value or "" for value, cell in cells.items()}, values)
+                if any(cell.value is None for cell in cells.values())
+                else out[name]
+            )
+            if any(cell.warning is not None for cell in cells.values()):
+                warned = {value: (cell.warning,) if cell.warning else () for value, cell in cells.items()}
+                _note(notes, spread(warned, values))
             if name in _RAW_COLUMNS:
-                raws[name] = [cell[1] for cell in cells]
-                if missed := [cell[0] for cell in cells if cell[3]]:
-                    unknown[name] = Counter(value for value in missed if value is not None)
-        raw_memo = self._raw
-        out["raw_attributes"] = [
-            raw_memo[row] for row in zip(*(raws[name] for name in _RAW_COLUMNS), strict=True)
-        ]
-        gallery_keys = self._pictures(columns, batch.size, kept, out, notes)
-        text = {
-            name: [value or "" for value in values] for name, values in out.items() if name in _TEXT_FIELDS
-        }
-        text["price"] = [row.price_text for row in amounts]
-        text["sale_price"] = sale_texts
+                if any(cell.raw is not None for cell in cells.values()):
+                    raws[name] = spread({value: cell.raw for value, cell in cells.items()}, values)
+                if missed := {value: cell.value or "" for value, cell in cells.items() if cell.unknown}:
+                    unknown[name] = Counter(missed[value] for value in values if value in missed)
+        members = zip(*(raws[name] for name in _RAW_COLUMNS if name in raws), strict=True)
+        out["raw_attributes"] = list(map(self._raw.__getitem__, members)) if raws else [None] * size
+        # Remembered within the batch: variants stand together and share their pictures.
+        seen = Memo(self._picture, size + 1)
+        pairs = zip(of("image_url"), of("additional_image_urls"), strict=True)
+        pictures = _transposed([seen[pair] for pair in pairs], len(PicturesCell._fields))
+        out["image_url"], out["image_key"], out["additional_image_urls"], further_keys, warnings = pictures
+        text["additional_image_urls"] = further_keys
+        _note(notes, warnings)
+        for name in ("external_id", "title", "currency"):
+            text[name] = out[name]
         for name in ("sale_starts_at", "sale_ends_at"):
             text[name] = [time.isoformat() if time else "" for time in out[name]]
         text["image_url"] = [key or "" for key in out["image_key"]]
-        text["additional_image_urls"] = gallery_keys
         out["content_hash"] = hash_rows(text, size)
         out["warnings"] = warning_lists(notes, size)
         out["record"] = kept(batch.record)
-        out["place"] = [printable(place) for place in kept(batch.place)]
+        out["place"] = printables(kept(batch.place))
         arrays = [pa.array(out[field.name], type=field.type) for field in CLEAN_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=CLEAN_SCHEMA), unknown
 
@@ -290,7 +291,7 @@ class Cleaner:
         texts: Sequence[str | None],
         sales: list[Decimal | None],
         sale_texts: list[str],
-        notes: dict[int, list[RowWarning]],
+        notes: Notes,
     ) -> tuple[list[datetime | None], list[datetime | None]]:
         """Starts and ends of the sale prices. A sale whose time cannot be read is no sale: it is cleared."""
         starts: list[datetime | None] = [None] * len(texts)
@@ -308,41 +309,15 @@ class Cleaner:
                 starts[i], ends[i] = window
         return starts, ends
 
-    def _pictures(
-        self,
-        columns: dict[str, Sequence[Any]],
-        size: int,
-        kept: Callable[[Sequence[Any]], Sequence[Any]],
-        out: dict[str, Sequence[Any]],
-        notes: dict[int, list[RowWarning]],
-    ) -> list[str]:
-        """Fill the picture columns; returns the joined keys of the further pictures, for the hash.
 
-        Pictures are remembered within the batch: variants stand together and share them.
-        """
-        image_memo = Memo(self._image, size)
-        images = [image_memo[value] for value in kept(column(columns, "image_url", size))]
-        gallery_memo = Memo(self._gallery, size)
-        galleries = [
-            gallery_memo[value] if value else _EMPTY_GALLERY
-            for value in kept(column(columns, "additional_image_urls", size))
-        ]
-        for i, (image, gallery) in enumerate(zip(images, galleries, strict=True)):
-            if image.warning is not None:
-                notes.setdefault(i, []).append(image.warning)
-            if image.others:
-                gallery = self._gallery((*image.others, *gallery.urls))
-                galleries[i] = gallery
-            if gallery.warning is not None:
-                notes.setdefault(i, []).append(gallery.warning)
-            if image.key in gallery.keys:
-                at = gallery.keys.index(image.key)
-                galleries[i] = GalleryCell(
-                    gallery.urls[:at] + gallery.urls[at + 1 :],
-                    gallery.keys[:at] + gallery.keys[at + 1 :],
-                    None,
-                )
-        out["image_url"] = [image.url for image in images]
-        out["image_key"] = [image.key or None for image in images]
-        out["additional_image_urls"] = [gallery.urls or None for gallery in galleries]
-        return ["\x1e".join(gallery.keys) for gallery in galleries]
+def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:
+    """The columns of rows of `width` values."""
+    return list(zip(*rows, strict=True)) if rows else [()] * width
+
+
+def _note(notes: Notes, warnings: Sequence[tuple[RowWarning, ...]]) -> None:
+    """Add each row's warnings to its notes."""
+    if any(warnings):
+        for i, found in enumerate(warnings):
+            if found:
+                notes.setdefault(i, []).extend(found)

@@ -1,24 +1,28 @@
 """Helpers of the cleaner that look at whole columns: lists flattened, ids checked, rows sorted out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from fashion_pipeline.cleaning.cells import Memo, text_cell
+from fashion_pipeline.cleaning.cells import text_cell
 from fashion_pipeline.cleaning.reasons import Reason, RowWarning
 from fashion_pipeline.cleaning.rejections import RejectedItem, rejected_batch
 from fashion_pipeline.cleaning.schema import DELETION_SCHEMA
 from fashion_pipeline.cleaning.text import clean_line, printable
-from fashion_pipeline.cleaning.values import is_placeholder
+from fashion_pipeline.cleaning.values import is_placeholder, placeholders
 from fashion_pipeline.feeds.items import Action, ItemBatch
+
+V = TypeVar("V")
 
 #: PostgreSQL index entries end below 2,704 bytes; Google allows 50 characters.
 MAX_EXTERNAL_ID = 255
 
 #: Reasons found for the items of a batch, with what was found in words, by position.
 Problems = dict[int, list[tuple[Reason, str]]]
+#: Warnings of the rows that have some, by position.
+Notes = dict[int, list[RowWarning]]
 
 
 def column(columns: dict[str, Sequence[Any]], name: str, size: int) -> Sequence[Any]:
@@ -27,10 +31,22 @@ def column(columns: dict[str, Sequence[Any]], name: str, size: int) -> Sequence[
     return found if found is not None else [None] * size
 
 
+def spread(table: Mapping[Any, V], values: Sequence[Any]) -> list[V]:
+    """What `table` says of each of `values`, which are its keys."""
+    if len(table) == 1:
+        return list(table.values()) * len(values)
+    return list(map(table.__getitem__, values))
+
+
 def flat(name: str, values: Sequence[Any]) -> Sequence[Any]:
     """The column with one hashable value per item, where the feed gave lists."""
-    if set(map(type, values)) <= {str, NoneType}:
+    types = set(map(type, values))
+    if types <= {str, NoneType}:
         return values
+    if types == {list}:
+        # Items whose feed said the same share one list.
+        table = {id(value): value for value in values}
+        return spread({key: _one(name, value) for key, value in table.items()}, list(map(id, values)))
     return [_one(name, value) for value in values]
 
 
@@ -49,6 +65,12 @@ def _one(name: str, value: Any) -> Any:
 
 def clean_ids(values: Sequence[str | None]) -> list[str | None]:
     """Ids as text without stray blanks; None for nothing and placeholders."""
+    if all(values):
+        joined = "".join(values)  # type: ignore[arg-type]
+        if joined.isascii() and joined.isprintable() and " " not in joined:
+            cleaned = list(values)
+            if placeholders("external_id").isdisjoint(map(str.casefold, values)):  # type: ignore[arg-type]
+                return cleaned
     cleaned = [clean_line(value) if value else None for value in values]
     return [
         None if value is not None and is_placeholder("external_id", value) else value for value in cleaned
@@ -82,8 +104,12 @@ def find_deletions(actions: Sequence[str | None] | None, ids: list[str | None], 
 def clean_texts(field: str, values: Sequence[str | None]) -> list[str | None]:
     """Prose is remembered within the batch only: variants share it, and it is long."""
     make = text_cell(field, None)
-    memo: Memo[str | None, str | None] = Memo(lambda value: make(value)[0], len(values) + 1)
-    return [memo[value] for value in values]
+    return spread({value: make(value).value for value in set(values)}, values)
+
+
+def printables(values: Sequence[str]) -> Sequence[str]:
+    """`printable` of each."""
+    return values if "".join(values).isascii() else [printable(value) for value in values]
 
 
 def raw_attributes(members: tuple[str | None, ...]) -> str | None:
@@ -92,7 +118,7 @@ def raw_attributes(members: tuple[str | None, ...]) -> str | None:
     return "{" + ", ".join(found) + "}" if found else None
 
 
-def warning_lists(notes: dict[int, list[RowWarning]], size: int) -> list[list[str] | None]:
+def warning_lists(notes: Notes, size: int) -> list[list[str] | None]:
     """Warnings by position as one list per row, None for rows without."""
     lists: list[list[str] | None] = [None] * size
     for i, warnings in notes.items():

@@ -1,8 +1,9 @@
 """The content hash: what makes two states of a product the same.
 
 The hash covers `CONTENT_FIELDS` in their order, as text: amounts with four decimals, times in ISO 8601
-in UTC, nulls as nothing, and the keys of pictures in place of their URLs, so that a changed `?v=` is no
-change. Fields are joined by U+001F and list entries by U+001E, which no cleaned text holds.
+in UTC, nulls as nothing, the description as its own hash, which variants share, and the keys of pictures
+in place of their URLs, so that a changed `?v=` is no change. Fields are joined by U+001F and list entries
+by U+001E, which no cleaned text holds.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,8 +26,15 @@ def hash_rows(columns: Mapping[str, Sequence[str]], size: int) -> list[str]:
     `columns` has lists of length `size` in their text form, `""` for null; a missing column is null.
     """
     empty = [""] * size
-    rows = zip(*(columns.get(name, empty) for name in HASHED_FIELDS), strict=True)
-    return [blake2b("\x1f".join(row).encode(), digest_size=_DIGEST_SIZE).hexdigest() for row in rows]
+    prose = columns.get("description", empty)
+    digests = {text: _digest(text) if text else "" for text in set(prose)}
+    told = {**columns, "description": [digests[text] for text in prose]}
+    rows = zip(*(told.get(name, empty) for name in HASHED_FIELDS), strict=True)
+    return [_digest("\x1f".join(row)) for row in rows]
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=_DIGEST_SIZE).hexdigest()
 
 
 def hash_clean_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

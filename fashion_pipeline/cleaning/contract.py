@@ -142,7 +142,7 @@ def _row_violations(file: pq.ParquetFile) -> list[str]:
     required = [column.name for column in CLEAN_SCHEMA if not column.nullable]
     for batch in file.iter_batches(batch_size=_BATCH_ROWS):
         rows = batch.to_pylist()
-        registry.add((row["external_id"] or "" for row in rows), ("0" * 16 for _ in rows))
+        registry.add([row["external_id"] or "" for row in rows], ["0" * 16] * len(rows))
         for row, content_hash in zip(rows, hash_clean_rows(rows), strict=True):
             for name in required:
                 if row[name] is None:

@@ -6,7 +6,7 @@ nobody: it has no content to apply.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 
 #: A deletion has no content; no hash of content is this by chance more than any other value.
-_NO_CONTENT = b"\0" * 8
+_NO_CONTENT = 0
 
 
 class Registry:
@@ -31,16 +31,19 @@ class Registry:
     def __len__(self) -> int:
         return len(self._hashes) // 3
 
-    def add(self, ids: Iterable[str], contents: Iterable[str] | None) -> None:
+    def add(self, ids: Sequence[str], contents: Sequence[str] | None) -> None:
         """Remember items in their order; `contents` are content hashes in hexadecimal, None for deletions."""
+        if not ids:
+            return
+        table = np.empty((len(ids), 3), dtype=np.uint64)
+        keys = b"".join([blake2b(key.encode(), digest_size=16).digest() for key in ids])
+        table[:, :2] = np.frombuffer(keys, dtype=np.uint64).reshape(-1, 2)
         if contents is None:
-            parts = [blake2b(key.encode(), digest_size=16).digest() + _NO_CONTENT for key in ids]
+            table[:, 2] = _NO_CONTENT
         else:
-            parts = [
-                blake2b(key.encode(), digest_size=16).digest() + bytes.fromhex(content[:16])
-                for key, content in zip(ids, contents, strict=True)
-            ]
-        self._hashes.frombytes(b"".join(parts))
+            digests = np.frombuffer(bytes.fromhex("".join(contents)), dtype=np.uint64)
+            table[:, 2] = digests.reshape(len(ids), -1)[:, 0]
+        self._hashes.frombytes(table.tobytes())
 
     def extend(self, other: "Registry") -> None:
         """Remember what `other` does, behind what is here."""

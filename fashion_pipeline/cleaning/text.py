@@ -22,7 +22,8 @@ _DROP = re.compile(rf"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f{_INVISIBLE}]")
 #: Joiners shape letters and emoji; next to anything else they are left-overs.
 _SHAPED = r"[^\x00-\u02ff\u2000-\u206f]"
 _LOOSE_JOINER = re.compile(rf"(?<!{_SHAPED})[\u200c\u200d]|[\u200c\u200d](?!{_SHAPED})")
-_MAY_BE_MARKUP = re.compile(r"<[A-Za-z/!?]|&[#A-Za-z]|\]\]>")
+_MAY_BE_TAG = re.compile(r"<[A-Za-z/!?]")
+_MAY_BE_REFERENCE = re.compile(r"&[#A-Za-z]")
 
 _C1 = {
     byte: bytes((byte,)).decode("cp1252")
@@ -39,6 +40,12 @@ _MOJIBAKE = re.compile(
 )
 
 _MAY_BE_MOJIBAKE = re.compile(rf"[\xc2-\xf4]{_CONTINUATION}")
+#: What `str.isprintable` lets pass of `_INVISIBLE`, and mojibake.
+_SUSPECT = re.compile(
+    rf"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u3164\uffa0]|[\xc2-\xf4]{_CONTINUATION}"
+)
+#: All bytes but those that mojibake needs in latin-1 text.
+_HARMLESS = bytes(byte for byte in range(256) if not 0x80 <= byte <= 0xBF)
 
 _NESTED_AMP = re.compile(r"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+")
 _REFERENCE = re.compile(
@@ -54,9 +61,12 @@ _INLINE = re.findall(
 )
 _GLUE = {form: "" for name in _INLINE for form in (name, name.upper())}
 #: `<span>Red</span><span>Blue</span>` are two words, although neither tag breaks one.
-_EDGE = re.compile(rf"(</(?:{'|'.join(_INLINE)})\s*>)(?=<[A-Za-z])", re.IGNORECASE)
-_EDGES = ("</a><", "</b><", "</em><", "</font><", "</i><", "</span><", "</strong><", "</u><")
+_EDGE = re.compile(rf"(</(?:{'|'.join(_GLUE)})\s*>)(?=<[A-Za-z])")
 _TAG = re.compile(rf"<!\[CDATA\[|\]\]>|</?({_NAME}){_ATTRIBUTES}|<[!?](?=[A-Za-z\[/-])[^<>]*>")
+#: Between `<` and the first `>`: a tag whose quotes are balanced ends there by the rules of `_TAG`.
+_SIMPLE_TAG = re.compile(rf"""/?({_NAME})(?=[\s/]|\Z)(?:[^<>"']++|"[^"]*+"|'[^']*+')*+""")
+_CLOSING = re.compile(rf"/(?:{'|'.join(_GLUE)})\s*")
+_LONGEST_SIMPLE_TAG = 300
 _HIDDEN_OPEN = re.compile(r"<(script|style|template|noscript|!--)", re.IGNORECASE)
 _HIDDEN_CLOSE = {
     "script": re.compile(r"</script\s*>", re.IGNORECASE),
@@ -69,21 +79,44 @@ _HIDDEN_CLOSE = {
 
 def clean_text(text: str) -> str | None:
     """`text` as plain text, full length; None where nothing is left."""
+    if _is_plain(text):
+        return text or None
     for _ in range(_MOST_ROUNDS):
-        if text.isascii() and _is_plain(text):
-            break
         before = text
-        text = _round(text)
-        if text == before:
+        text, tidy = _round(text)
+        if text == before or (not _has_markup(text) if tidy else _is_plain(text)):
             break
     return text or None
 
 
 def _is_plain(text: str) -> bool:
-    """Whether ASCII text has nothing to clean; substring searches, because this is asked of every value."""
+    """Whether text has nothing to clean; mostly substring searches, because this is asked of every value."""
     if not text.isprintable() or "  " in text or text[:1] == " " or text[-1:] == " ":
         return False
-    return not (("<" in text or "&" in text or "]]>" in text) and _MAY_BE_MARKUP.search(text))
+    if _has_markup(text):
+        return False
+    return text.isascii() or (not _is_suspect(text) and unicodedata.is_normalized("NFC", text))
+
+
+def _has_markup(text: str) -> bool:
+    return (
+        ("<" in text and _MAY_BE_TAG.search(text) is not None)
+        or ("&" in text and _MAY_BE_REFERENCE.search(text) is not None)
+        or "]]>" in text
+    )
+
+
+def _is_suspect(text: str) -> bool:
+    """Whether text beyond ASCII may hold mojibake, or what is invisible and yet printable."""
+    try:
+        raw = text.encode("latin-1")
+    except UnicodeEncodeError:
+        return _SUSPECT.search(text) is not None
+    # Most text of shops is latin-1, with few of these bytes and a letter before none of them.
+    for byte in set(raw.translate(None, _HARMLESS)):
+        if any(part[-1:] >= b"\xc2" for part in raw.split(bytes((byte,)))[:-1]):
+            return True
+    return False
 
 
 def clean_line(text: str) -> str | None:
@@ -99,23 +132,27 @@ def printable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _round(text: str) -> str:
+def _round(text: str) -> tuple[str, bool]:
+    """One round of cleaning, and whether only markup that it uncovered may be left to do."""
     if "&" in text:
-        text = _NESTED_AMP.sub("&", text)
+        if "&amp;" in text or "&#" in text or "&AMP;" in text:
+            text = _NESTED_AMP.sub("&", text)
         text = _REFERENCE.sub(_decode, text)
     if "<" in text or "]]>" in text:
         text = strip_tags(text)
-    if not text.isascii():
-        if _MAY_BE_MOJIBAKE.search(text):
-            text = _MOJIBAKE.sub(_mend, text)
-        text = _DROP.sub(_replace_control, text)
-        if "\u200c" in text or "\u200d" in text:
-            text = _LOOSE_JOINER.sub("", text)
-        if not unicodedata.is_normalized("NFC", text):
-            text = unicodedata.normalize("NFC", text)
-    elif not text.isprintable():
-        text = _DROP.sub("", text)
-    return " ".join(text.split())
+    if text.isascii():
+        return " ".join((text if text.isprintable() else _DROP.sub("", text)).split()), True
+    tidy = not _is_suspect(text)
+    if not tidy:
+        # Before blanks are folded: a no-break space may be the second half of a letter.
+        text = _DROP.sub(_replace_control, _MOJIBAKE.sub(_mend, text))
+    text = " ".join(text.split())
+    if not text.isprintable():
+        text = _LOOSE_JOINER.sub("", _DROP.sub(_replace_control, text))
+        text, tidy = " ".join(text.split()), False
+    if not unicodedata.is_normalized("NFC", text):
+        text, tidy = unicodedata.normalize("NFC", text), False
+    return text, tidy
 
 
 def _decode(match: re.Match[str]) -> str:
@@ -137,9 +174,42 @@ def strip_tags(text: str) -> str:
 
     Scripts, styles and comments go with what they hold. Linear in the length, also for hostile text.
     """
+    plain = _strip_simple(text) if "]]>" not in text else None
+    return plain if plain is not None else _strip_any(text)
+
+
+def _strip_simple(text: str) -> str | None:
+    """`text` without its tags where each `<` begins a simple one, else None.
+
+    Taken apart by substring searches, at a third of what the expressions of `_strip_any` cost.
+    """
+    before, *pieces = text.split("<")
+    parts = [before]
+    closed = False
+    for piece in pieces:
+        tag, end, rest = piece.partition(">")
+        glue = _simple_glue(tag) if end and len(tag) <= _LONGEST_SIMPLE_TAG else None
+        if glue is None:
+            return None
+        parts.append(" " if closed and tag[0] != "/" else glue)
+        parts.append(rest)
+        closed = not rest and not glue and _CLOSING.fullmatch(tag) is not None
+    return "".join(parts)
+
+
+@lru_cache(maxsize=4_096)
+def _simple_glue(tag: str) -> str | None:
+    """What stands in place of a tag, written without its `<` and `>`; None where it needs a closer look."""
+    found = _SIMPLE_TAG.fullmatch(tag)
+    if found is None or found[1].lower() in _HIDDEN_CLOSE:
+        return None
+    return _GLUE.get(found[1], " ")
+
+
+def _strip_any(text: str) -> str:
     if _HIDDEN_OPEN.search(text):
         text = _drop_hidden(text)
-    if any(edge in text for edge in _EDGES):
+    if "><" in text:
         text = _EDGE.sub(r"\1 ", text)
     # Text and tag names in turns: a split costs a third of a substitution by a function.
     parts = _TAG.split(text)

@@ -7,6 +7,8 @@ past caches. `image_key` is made without those parts, so that such a change is n
 import hashlib
 import json
 import re
+from collections.abc import Sequence
+from operator import methodcaller
 from urllib.parse import quote, urljoin, urlsplit
 
 from fashion_pipeline.cleaning.reasons import RowWarning
@@ -14,10 +16,10 @@ from fashion_pipeline.cleaning.reasons import RowWarning
 #: RFC 7230 asks for 8,000 octets at least; what is longer is data, not an address.
 MAX_LENGTH = 8_000
 
-_PLAIN = re.compile(
-    r"https?://(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
-    r"(?:/[A-Za-z0-9._~/%+-]*)?(?:\?[A-Za-z0-9._~%&=+-]*)?"
-)
+_ORIGIN_PATTERN = r"https?://(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
+_ORIGIN = re.compile(_ORIGIN_PATTERN + "/")
+_PLAIN = re.compile(_ORIGIN_PATTERN + r"(?:/[A-Za-z0-9._~/%+-]*)?(?:\?[A-Za-z0-9._~%&=+-]*)?")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._~/%?&=+-]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _HOST = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?"
@@ -25,6 +27,7 @@ _HOST = re.compile(
 #: A second address that does not stand where a proxy takes one (`...?url=https://`, `/fetch/https://`).
 _GLUED = re.compile(r"(?<=[A-Za-z0-9])https?:/", re.IGNORECASE)
 _BEFORE_URL = re.compile(r"[\s,;|]+(?=(?:https?:|file:)?//)|~+(?=https?://)", re.IGNORECASE)
+_MAY_BE_LIST = re.compile(r"[\s,;|~\[]")
 _ANY_SEPARATOR = re.compile(r"[\s,;|]+")
 _DROPPED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ud800-\udfff]")
 _SAFE = "!#$%&'()*+,/:;=?@[]~-._"
@@ -71,6 +74,19 @@ def normalize_url(text: str, base_url: str | None = None) -> tuple[str | None, R
     return (normal, None) if normal else (None, RowWarning.IMAGE_URL_INVALID)
 
 
+def are_normalized(urls: Sequence[str]) -> bool:
+    """Whether `normalize_url` would change none of `urls`: they are of one origin and plain throughout.
+
+    False where that is not sure. One scan of all of them costs a tenth of a look at each.
+    """
+    origin = _ORIGIN.match(urls[0]) if urls else None
+    if origin is None or max(map(len, urls)) > MAX_LENGTH:
+        return False
+    if not all(map(methodcaller("startswith", origin[0]), urls)):
+        return False
+    return _NOT_PLAIN.search("".join(urls).replace(origin[0], "")) is None
+
+
 def _rebuild(url: str) -> str | None:
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
@@ -101,14 +117,16 @@ def _rebuild(url: str) -> str | None:
     return f"{scheme}://{authority}{tail}"
 
 
-def split_urls(value: str | list[str] | None) -> list[str]:
+def split_urls(value: str | Sequence[str] | None) -> Sequence[str]:
     """The addresses of an image list in their order: a list, JSON, or text with `,` `;` `|` `~` or blanks.
 
     A comma belongs to the address unless another address begins behind it.
     """
     if not value:
         return []
-    if isinstance(value, list):
+    if not isinstance(value, str):
+        if all(value) and not any(map(_MAY_BE_LIST.search, value)):
+            return value
         return [url for part in value if part for url in split_urls(part)]
     parts = value.split(",")
     if all(map(_PLAIN.fullmatch, parts)):

@@ -13,7 +13,7 @@ from fashion_pipeline.feeds.records import Chunk
 LIST_COLUMNS = frozenset({"additional_image_urls"})
 #: Between URLs stands a comma, semicolon, bar or blank; a URL itself may hold the first two.
 URL_BORDER = re.compile(r"(?:\s*[,;|]\s*|\s+)(?=(?:https?|file|s3|gs|data):|//)", re.IGNORECASE)
-BORDER = frozenset(",;| \t\r\n")
+BLANK_OR_BAR = re.compile(r"[;| \t\r\n]")
 #: In a price as a shop shows it: what is struck through or meant for screen readers, markup, amounts.
 STRUCK = re.compile(
     r"<(del|s|strike)\b.*?</\1>|<span[^>]*screen-reader-text.*?</span>", re.IGNORECASE | re.DOTALL
@@ -102,8 +102,11 @@ def split_list(value: str) -> list[str]:
         return []
     if text[0] in "[{" and (nested := _nested(text)) is not None:
         return nested
-    if BORDER.isdisjoint(text):
-        return [text]
+    if BLANK_OR_BAR.search(text) is None:
+        parts = text.split(",")
+        # A comma belongs to the address unless another address begins behind it.
+        if len(parts) == 1 or all(part.startswith(("https://", "http://")) for part in parts):
+            return parts
     border = URL_BORDER if ":" in text or text.startswith("//") else PLAIN_BORDER
     return [part for part in border.split(text) if part]
 
@@ -138,15 +141,27 @@ def _listed(value: Value) -> Value:
 
 
 def _lists(sources: Sequence[list[Value]]) -> list[Value]:
+    """One list per item. Items whose sources say the same share one, as the variants of a product do."""
+    known: dict[tuple[Value, ...], list[str]] = {}
     merged: list[Value] = []
     for values in zip(*sources, strict=True):
-        found: dict[str, None] = {}
-        for value in values:
-            for text in value if isinstance(value, list) else (value,):
-                if text:
-                    found.update(dict.fromkeys(split_list(text)))
-        merged.append(list(found))
+        if any(isinstance(value, list) for value in values):
+            merged.append(_list(values))
+            continue
+        listed = known.get(values)
+        if listed is None:
+            listed = known[values] = _list(values)
+        merged.append(listed)
     return merged
+
+
+def _list(values: Sequence[Value]) -> list[str]:
+    found: dict[str, None] = {}
+    for value in values:
+        for text in value if isinstance(value, list) else (value,):
+            if text:
+                found.update(dict.fromkeys(split_list(text)))
+    return list(found)
 
 
 def _amount(value: Value) -> Decimal | None:

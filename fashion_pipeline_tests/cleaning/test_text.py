@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fashion_pipeline.cleaning import text as text_module
 from fashion_pipeline.cleaning.text import clean_line, clean_text
 
 TABLE = [
@@ -168,3 +169,42 @@ def test_keys_are_not_decoded() -> None:
     assert clean_line(" a&amp;b<c> ") == "a&amp;b<c>"
     assert clean_line("a\u200b \t b\ud800") == "a b"
     assert clean_line(" \n") is None
+
+
+OPENING = [
+    "<p>",
+    "<b>",
+    "<SPAN class='x y'>",
+    '<a href="https://a.example/?q=1">',
+    "<li>",
+    "<h1 id=x>",
+    "<i>",
+]
+TAGS = st.sampled_from(
+    [
+        *OPENING,
+        "</p>",
+        "</b>",
+        "</SPAN>",
+        "</a >",
+        "</sup>",
+        "<br/>",
+        "<br />",
+        "<x-tag>",
+        "<img alt=\"a 'b'\">",
+    ]
+)
+
+
+@given(st.lists(st.one_of(TAGS, st.sampled_from(["red", " ", "x y", "é"])), max_size=12).map("".join))
+def test_simple_tags_are_stripped_like_any(markup: str) -> None:
+    simple = text_module._strip_simple(markup)
+    assert simple is not None
+    assert simple.split() == text_module._strip_any(markup).split()
+
+
+@pytest.mark.parametrize(
+    "markup", ["a < b", "<script>x</script>y", "<p title='a>b'>c", "<p", "<!-- x -->", "<>"]
+)
+def test_what_is_not_simple_is_looked_at(markup: str) -> None:
+    assert text_module._strip_simple(markup) is None

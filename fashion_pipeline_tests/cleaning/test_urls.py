@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fashion_pipeline.cleaning.reasons import RowWarning
-from fashion_pipeline.cleaning.urls import image_key, normalize_url, split_urls, without_cache_busters
+from fashion_pipeline.cleaning.urls import (
+    are_normalized,
+    image_key,
+    normalize_url,
+    split_urls,
+    without_cache_busters,
+)
 
 BASE = "https://shop.example/de/"
 
@@ -160,3 +166,24 @@ def test_key_keeps_the_other_parameters_in_order() -> None:
     assert without_cache_busters("https://a.com/x.jpg?b=1&v=17&a=2") == "https://a.com/x.jpg?b=1&a=2"
     assert image_key("https://a.com/x.jpg?v=1") == image_key("https://a.com/x.jpg?v=2")
     assert image_key("https://a.com/x.jpg?v=front") != image_key("https://a.com/x.jpg?v=back")
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["https://a.example/", "https://a.example", "http://a.example/", "//a.example/", "/"]
+        ).flatmap(lambda start: st.text("aZ09/?=&%+-_.~ :#é", max_size=8).map(start.__add__)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_normalized_addresses_stay_as_they_are(urls: list[str]) -> None:
+    if are_normalized(urls):
+        assert [normalize_url(url) for url in urls] == [(url, None) for url in urls]
+
+
+def test_plain_addresses_of_one_origin_are_normalized() -> None:
+    assert are_normalized(["https://a.example/p?variant=1&x=2", "https://a.example/q/%20"])
+    assert not are_normalized(["https://a.example/p", "https://b.example/p"])
+    assert not are_normalized(["https://a.example/p q"])
+    assert not are_normalized([])

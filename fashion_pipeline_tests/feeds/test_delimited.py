@@ -1,8 +1,11 @@
 """Delimited text: dialects, headers, rows that do not fit, quotes that run away."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fashion_pipeline.errors import FeedError
+from fashion_pipeline.feeds.readers.delimited import _Rows
 
 OWN = {"fields": {"external_id": "sku", "title": ["name", "titel"], "price": "preis"}}
 
@@ -199,3 +202,37 @@ def test_an_empty_delta_is_no_error(feed) -> None:
 def test_raw_is_the_row(feed) -> None:
     result = feed('id,title,extra\n1,"One ""x""",é\n')
     assert result.raws == ['{"id": "1", "title": "One \\"x\\"", "extra": "é"}']
+
+
+PIECES = [
+    *("a", "é", "日本", '5"', '"', '""', ",", "\n", "\r\n", "\r", " ", "\x00", "\x0b", "\u2028", ";", "'"),
+    *('"q"', '"a,b"', '"l1\nl2"', '"l1\r\nl2"', "NULL", "12.50 EUR", "https://a.example/x"),
+]
+CELLS = st.one_of(
+    st.sampled_from(["a", "é", "", "12.50 EUR"]), st.lists(st.sampled_from(PIECES), max_size=3).map("".join)
+)
+ROWS = st.lists(
+    st.tuples(st.one_of(st.just(4), st.integers(1, 6)), st.lists(CELLS, min_size=6, max_size=6)), max_size=8
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS, newline=st.sampled_from(["\n", "\r\n"]), last=st.booleans())
+def test_blocks_of_rows_read_like_rows_one_by_one(feed, monkeypatch, rows, newline: str, last: bool) -> None:
+    text = "id,title,price,link\n" + newline.join(",".join(cells[:width]) for width, cells in rows)
+    text += newline if last else ""
+
+    def told() -> object:
+        try:
+            result = feed(text)
+        except FeedError as error:
+            return str(error)
+        report = result.report
+        account = (report.records, report.yielding, report.items, report.broken, report.recoveries)
+        return result.items, result.places, result.records, result.broken, result.raws, account
+
+    whole = told()
+    with monkeypatch.context() as patch:
+        patch.setattr(_Rows, "_take_plain", lambda self, block: False)
+        patch.setattr(_Rows, "_take_well_formed", lambda self, lines: 0)
+        assert told() == whole

@@ -1,7 +1,8 @@
 """Lines of delimited text: cut out of a stream, numbered, and given back when a quote ran away."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 from fashion_pipeline.errors import FeedError
 from fashion_pipeline.feeds.records import MAX_VALUE
@@ -9,6 +10,7 @@ from fashion_pipeline.feeds.records import MAX_VALUE
 #: A quoted value over more lines than this has a quote too many.
 MAX_LINES = 2_000
 MAX_LINE = 8 << 20
+BLOCK = 1 << 19
 
 
 class RunawayQuoteError(Exception):
@@ -25,24 +27,44 @@ def split_lines(chunks: Iterator[str], name: str) -> Iterator[str]:
     Raises:
         FeedError: a line is longer than `MAX_LINE`.
     """
-    rest, end = "", ""
-    for chunk in chunks:
-        data = rest + chunk
-        if not end and (len(data) > 2 or not chunk):
-            end = "\r" if "\n" not in data and "\r" in data[:-1] else "\n" if "\n" in data else ""
-        parts = data.split(end) if end else [data]
-        rest = parts.pop()
-        if len(rest) > MAX_LINE:
+    return map(without_returns, chain.from_iterable(map(lines_of, line_blocks(chunks, name))))
+
+
+def line_blocks(chunks: Iterator[str], name: str) -> Iterator[str]:
+    """The text of `split_lines` in blocks of whole lines of about `BLOCK` characters, `\\r\\n` as it is."""
+    waiting: list[str] = []
+    size, end = 0, ""
+    for chunk in chain(chunks, [None]):
+        if chunk:
+            waiting.append(chunk)
+            size += len(chunk)
+        if not waiting or (chunk is not None and size < BLOCK):
+            continue
+        data = "".join(waiting)
+        end = end or ("\n" if "\n" in data else "\r" if "\r" in data[:-1] else "")
+        if end == "\r":
+            data = data.replace("\r", "\n")
+        cut = data.rfind("\n") + 1 if chunk is not None else len(data)
+        waiting, size = [data[cut:]], len(data) - cut
+        if size > MAX_LINE:
             raise FeedError(f"{name} has a line of more than {MAX_LINE:,} characters: is it delimited text?")
-        for line in parts:
-            yield _without_returns(line) + "\n"
-    if rest:
-        yield _without_returns(rest)
+        if cut:
+            yield data[:cut]
 
 
-def _without_returns(line: str) -> str:
-    # The csv module takes a `\r` inside of a line for a broken file.
-    return line.rstrip("\r").replace("\r", " ") if "\r" in line else line
+def lines_of(block: str) -> list[str]:
+    """The lines of a block with their `\\n`."""
+    *whole, last = block.split("\n")
+    lines = [line + "\n" for line in whole]
+    return [*lines, last] if last else lines
+
+
+def without_returns(line: str) -> str:
+    """A line that ends with `\\n` alone: the csv module takes a `\\r` inside of one for a broken file."""
+    if "\r" not in line:
+        return line
+    end = "\n" if line.endswith("\n") else ""
+    return line.rstrip("\r\n").replace("\r", " ") + end
 
 
 class Lines:
@@ -52,8 +74,8 @@ class Lines:
     open when the lines end shows in that `csv.reader` asks for one more within a record.
     """
 
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines = lines
+    def __init__(self, blocks: Iterator[str]) -> None:
+        self._blocks = blocks
         self._ahead: deque[str] = deque()
         self.taken: list[str] = []
         self.first = 1
@@ -70,9 +92,27 @@ class Lines:
 
     def peek(self, count: int) -> list[str]:
         """The next lines, which stay to be read."""
-        while len(self._ahead) < count and (line := next(self._lines, None)) is not None:
-            self._ahead.append(line)
-        return list(self._ahead)[:count]
+        while len(self._ahead) < count and self._fill():
+            pass
+        return list(map(without_returns, islice(self._ahead, count)))
+
+    def take_block(self) -> str:
+        """The text of whole lines at hand, taken; empty at the end. `begin` has ended the record before."""
+        if not self._ahead:
+            return next(self._blocks, "")
+        block = "".join(self._ahead)
+        self._ahead.clear()
+        return block
+
+    def settle_block(self, lines: int, rest: Sequence[str] = ()) -> None:
+        """Of the block that `take_block` gave, `lines` lines were read and `rest` was not."""
+        self.first += lines
+        self._ahead.extendleft(reversed(rest))
+
+    def _fill(self) -> bool:
+        block = next(self._blocks, "")
+        self._ahead.extend(lines_of(block))
+        return bool(block)
 
     def skip(self) -> None:
         """Pass over one line."""
@@ -89,12 +129,12 @@ class Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._ahead.popleft() if self._ahead else next(self._lines, None)
-        if line is None:
+        if not self._ahead and not self._fill():
             self.at_end = True
             if self.taken:
                 raise RunawayQuoteError(ended=True)
             raise StopIteration
+        line = without_returns(self._ahead.popleft())
         if self.taken:
             self._size += len(line)
             if len(self.taken) >= MAX_LINES or self._size > MAX_VALUE:

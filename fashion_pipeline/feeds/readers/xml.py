@@ -126,24 +126,20 @@ class _Batch:
     def add(self, element: Any) -> None:
         plain: Record = {}
         google: Record = {}
+        names = self.names
         for child in element:
             tag = child.tag
-            if not isinstance(tag, str):
-                continue
-            known = self.names.get(tag)
+            known = names.get(tag) or self._name(tag)
             if known is None:
-                is_google, local = _local(tag)
-                known = is_google, normal_name(local)
-                if len(self.names) < 10_000:
-                    self.names[tag] = known
-            name = known[1]
+                continue
+            is_google, name = known
             if name == "link" and child.get("rel") not in (None, "alternate"):
                 continue  # Atom: links to itself, to comments, to an edit page
-            fields = google if known[0] else plain
-            value, before = _value(child), fields.get(name)
-            if before is None:
+            fields = google if is_google else plain
+            value = _value(child)
+            if name not in fields:
                 fields[name] = value
-            elif isinstance(before, list):
+            elif isinstance(before := fields[name], list):
                 before.append(value)
             else:
                 fields[name] = [before, value]
@@ -151,6 +147,16 @@ class _Batch:
         self.records.append({**plain, **google} if plain else google)
         number = self.source.tally.report.records + len(self.records)
         self.places.append(self.source.place(f"item {number} (line {element.sourceline})"))
+
+    def _name(self, tag: Any) -> tuple[bool, str] | None:
+        """Whether a child's tag is Google's, and its normalized name; None where it is no element."""
+        if not isinstance(tag, str):
+            return None
+        is_google, local = _local(tag)
+        known = is_google, normal_name(local)
+        if len(self.names) < 10_000:
+            self.names[tag] = known
+        return known
 
     def flush(self) -> Chunk:
         records, places, tally = self.records, self.places, self.source.tally
