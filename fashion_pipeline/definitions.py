@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from fashion_pipeline import parts
-from fashion_pipeline.defs import alerts, housekeeping, jobs, loggers, schedules, sensors
+from fashion_pipeline.defs import alerts, housekeeping, index_jobs, jobs, loggers, schedules, sensors
 from fashion_pipeline.defs.assets import catalog, feeds, index, pictures, reports
 from fashion_pipeline.defs.checks import line as line_checks
 from fashion_pipeline.defs.checks import reports as report_checks
@@ -55,7 +55,7 @@ def build_definitions(
             *reports.build(),
         ],
         asset_checks=[*checks, *report_checks.build(stores)],
-        jobs=[line, *others],
+        jobs=[line, *others, *index_jobs.build(stores)],
         schedules=schedules.build(stores, line, others, schedules.CRONS | dict(crons or {})),
         sensors=[*sensors.build(line), alerts.build(settings, given)],
         loggers=loggers.build(settings),

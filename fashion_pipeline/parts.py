@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fashion_pipeline.feeds.config import FeedsConfig, ImagePolicy
     from fashion_pipeline.images.limits import FetchLimits
     from fashion_pipeline.index.store import VectorStore
+    from fashion_pipeline.index.tuning import Tuning
 
 #: Names of the two databases on the embedded server.
 CATALOG_DATABASE = "fashion"
@@ -103,7 +104,15 @@ def open_vectors(settings: Settings) -> "VectorStore":
         api_key=key.get_secret_value() if key else None,
         prefer_grpc=settings.qdrant_prefer_grpc,
         folder=None if settings.qdrant_url else settings.data_folder / "qdrant",
+        tuning=index_tuning(settings),
     )
+
+
+def index_tuning(settings: Settings) -> "Tuning":
+    """What is tuned of the collection and of searches."""
+    from fashion_pipeline.index.tuning import read_tuning
+
+    return read_tuning(settings.qdrant_tuning)
 
 
 def open_encoder(settings: Settings, model_ref: str) -> "Encoder":

@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     qdrant_prefer_grpc: bool = _variable(
         "QDRANT_PREFER_GRPC", "gRPC for bulk traffic; needs port 6334 to be reachable", default=False
     )
+    qdrant_tuning: str | None = _variable(
+        "QDRANT_TUNING",
+        "HNSW, quantization, shards, replicas, ...: `name=value,...`, see docs/index.md",
+        default=None,
+    )
     alias: str = _variable(PREFIX + "ALIAS", "the serving alias that searches query", default="products")
     allowed_hosts: Names = _variable(
         PREFIX + "ALLOWED_HOSTS",

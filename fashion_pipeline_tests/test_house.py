@@ -70,7 +70,7 @@ ENVIRONMENT = {
     "commands.doctor": "the same",
     "commands.images": "the same",
     "commands.model": "the model hub's own variables: HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE",
-    "commands.reconcile": "the same",
+    "commands.index": "the same",
     "commands.backfill": "the same",
     "commands.retire": "the same",
     "commands.dev": "the environment of `dagster dev`",

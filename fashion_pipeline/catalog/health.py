@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import text
 
 from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.catalog.points import GONE, WANTED
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,26 @@ class StoreHealth:
 
 
 _HEALTH = text(
-    """
+    f"""
     WITH counted AS (
         SELECT p.store_id, count(*) AS products,
                count(*) FILTER (WHERE p.held_since IS NOT NULL) AS held,
                count(*) FILTER (WHERE i.sha256 IS NULL) AS without_picture,
                count(*) FILTER (WHERE i.sha256 IS NOT NULL AND i.decode_error IS NULL AND e.image_sha256 IS NULL)
-                   AS without_vector,
-               count(*) FILTER (WHERE e.image_sha256 IS NOT NULL AND entry.product_id IS NULL) AS unindexed
+                   AS without_vector
         FROM products p
         LEFT JOIN images i ON i.image_key = p.image_key
         LEFT JOIN embeddings e ON e.model_id = :model AND e.image_sha256 = i.sha256
-        LEFT JOIN index_entries entry ON entry.collection = :collection AND entry.product_id = p.id
         WHERE p.delisted_on IS NULL
         GROUP BY p.store_id
+    ), waiting AS (
+        SELECT w.store_id, count(*) AS points FROM ({WANTED}) w
+        WHERE w.old_payload_hash IS DISTINCT FROM w.payload_hash
+        GROUP BY w.store_id
     ), surplus AS (
         SELECT entry.store_id, count(*) AS points
         FROM index_entries entry LEFT JOIN products p ON p.id = entry.product_id
-        WHERE entry.collection = :collection AND (p.id IS NULL OR p.delisted_on IS NOT NULL)
+        WHERE entry.collection = :collection AND {GONE}
         GROUP BY entry.store_id
     ), captured AS (
         SELECT DISTINCT ON (store_id) store_id, day, verdict, failure, findings, account
@@ -63,11 +66,12 @@ _HEALTH = text(
            coalesce(n.products, 0), coalesce(n.held, 0),
            coalesce((c.account ->> 'items')::int, 0), coalesce((c.account ->> 'rejected')::int, 0),
            coalesce(n.without_picture, 0), coalesce(n.without_vector, 0),
-           coalesce(n.unindexed, 0) + coalesce(x.points, 0)
+           coalesce(q.points, 0) + coalesce(x.points, 0)
     FROM unnest(CAST(:stores AS text[])) WITH ORDINALITY AS w (store_id, position)
     LEFT JOIN stores s USING (store_id)
     LEFT JOIN captured c USING (store_id)
     LEFT JOIN counted n USING (store_id)
+    LEFT JOIN waiting q USING (store_id)
     LEFT JOIN surplus x USING (store_id)
     ORDER BY w.position
     """
@@ -75,9 +79,13 @@ _HEALTH = text(
 
 
 def store_health(
-    database: Database, stores: list[str], *, collection: str, model_id: str
+    database: Database, stores: list[str], *, collection: str, model_id: str, payload_version: str
 ) -> list[StoreHealth]:
-    """The health of `stores`, in their order, against the serving collection and its model."""
+    """The health of `stores`, in their order, against the serving collection and its model.
+
+    `index_lag` counts what the next run of `product_points` would insert, change or delete.
+    """
+    parameters = {"stores": stores, "collection": collection, "model": model_id, "version": payload_version}
     with database.connection() as connection:
-        rows = connection.execute(_HEALTH, {"stores": stores, "collection": collection, "model": model_id})
+        rows = connection.execute(_HEALTH, parameters)
         return [StoreHealth(*row) for row in rows]

@@ -311,6 +311,39 @@ class IndexEntry(Stamped):
     )
 
 
+class AliasMove(Base):
+    """One change of where the serving alias points: since when which collection serves, and why."""
+
+    __tablename__ = "alias_moves"
+
+    alias: Mapped[str] = mapped_column(comment="serving alias")
+    collection: Mapped[str] = mapped_column(comment="collection that it points to since")
+    previous: Mapped[str | None] = mapped_column(comment="collection that it pointed to before")
+    action: Mapped[str] = mapped_column(String(16), comment="first, promote, rollback or rebuild")
+    details: Mapped[dict[str, Any] | None] = mapped_column(comment="figures that the decision rests on")
+
+    __table_args__ = (
+        CheckConstraint("action IN ('first', 'promote', 'rollback', 'rebuild')", name="action"),
+        # The newest move of an alias is what rollback and reports read.
+        Index("ix_alias_moves_alias_created_at", "alias", "created_at"),
+    )
+
+
+class SearchMeasurement(Base):
+    """One measurement of the search, for the trend and as what later ones are held against."""
+
+    __tablename__ = "search_measurements"
+
+    alias: Mapped[str] = mapped_column(comment="serving alias")
+    collection: Mapped[str] = mapped_column(comment="collection that was searched")
+    model_id: Mapped[str] = mapped_column(comment="image model")
+    figures: Mapped[dict[str, Any]] = mapped_column(comment="recall, precision, MRR, latency")
+    promoted: Mapped[bool] = mapped_column(comment="measured as the collection was promoted")
+
+    # The trend is read newest first.
+    __table_args__ = (Index("ix_search_measurements_alias_created_at", "alias", "created_at"),)
+
+
 def describe_columns(model: type[Table]) -> list[tuple[str, str, str, bool]]:
     """(name, SQL type, comment, nullable) of each column of a table, for catalogues and docs."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
 """The ledger of points: what the vector store should hold for a store, and what it acknowledged."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,8 +18,8 @@ _PAYLOAD_HASH = (
 )
 
 # A product keeps the vector of its last picture while the new one is awaited.
-_WANTED = f"""
-    SELECT p.id, p.store_id, w.sha256, w.shard_key,
+WANTED = f"""
+    SELECT p.*, w.sha256, w.shard_key,
            {_PAYLOAD_HASH.format(sha="w.sha256")} AS payload_hash,
            entry.payload_hash AS old_payload_hash, entry.image_sha256 AS old_sha256
     FROM products p
@@ -32,7 +32,14 @@ _WANTED = f"""
         SELECT coalesce(fresh.image_sha256, kept.image_sha256) AS sha256,
                coalesce(fresh.shard_key, kept.shard_key) AS shard_key
     ) w
-    WHERE p.store_id = :store AND p.delisted_on IS NULL AND p.image_key IS NOT NULL AND w.sha256 IS NOT NULL
+    WHERE p.store_id = ANY(CAST(:stores AS text[]))
+      AND p.delisted_on IS NULL AND p.image_key IS NOT NULL AND w.sha256 IS NOT NULL
+"""
+
+#: The columns of `products` that a payload is made of.
+_PAYLOAD_COLUMNS = """
+    w.id, w.store_id, w.external_id, w.title, w.brand, w.color, w.gender, w.currency, w.availability,
+    w.image_url, w.product_url, w.price, w.sale_price, w.product_type, w.item_group_id
 """
 
 
@@ -59,19 +66,22 @@ _CHANGES = text(
     f"""
     SELECT CASE WHEN w.old_sha256 IS NULL THEN 'insert' WHEN w.old_sha256 <> w.sha256 THEN 'vector'
                 ELSE 'payload' END AS change_kind,
-           w.shard_key AS change_shard, w.sha256 AS change_sha256, w.payload_hash AS change_hash, p.*
-    FROM ({_WANTED}) w JOIN products p ON p.id = w.id
+           w.shard_key AS change_shard, w.sha256 AS change_sha256, w.payload_hash AS change_hash,
+           {_PAYLOAD_COLUMNS}
+    FROM ({WANTED}) w
     WHERE w.old_payload_hash IS DISTINCT FROM w.payload_hash
-    ORDER BY w.shard_key, p.id
+    ORDER BY w.shard_key, w.id
     """
 )
 
+#: Why a point of the ledger should be there no longer; `p` is its product, or null.
+GONE = "(p.id IS NULL OR p.delisted_on IS NOT NULL OR p.image_key IS NULL)"
+
 _DELETES = text(
-    """
+    f"""
     SELECT entry.product_id FROM index_entries entry
     LEFT JOIN products p ON p.id = entry.product_id
-    WHERE entry.collection = :collection AND entry.store_id = :store
-      AND (p.id IS NULL OR p.delisted_on IS NOT NULL OR p.image_key IS NULL)
+    WHERE entry.collection = :collection AND entry.store_id = :store AND {GONE}
     ORDER BY entry.product_id
     """
 )
@@ -81,7 +91,12 @@ def changes(
     database: Database, collection: str, store_id: str, model_id: str, *, payload_version: str
 ) -> Iterator[PointChange]:
     """Products of a store to insert, give a new vector or a new payload, ordered by shard; streamed."""
-    parameters = {"collection": collection, "store": store_id, "model": model_id, "version": payload_version}
+    parameters = {
+        "collection": collection,
+        "stores": [store_id],
+        "model": model_id,
+        "version": payload_version,
+    }
     with database.engine.connect().execution_options(
         stream_results=True, max_row_buffer=FETCH_ROWS
     ) as connection:
@@ -104,26 +119,25 @@ def deletes(database: Database, collection: str, store_id: str) -> list[UUID]:
 
 def record_points(database: Database, collection: str, store_id: str, written: Iterable[PointChange]) -> None:
     """Enter acknowledged writes into the ledger, in one transaction."""
-    rows = [
-        {
-            "collection": collection,
-            "product": change.product_id,
-            "store": store_id,
-            "hash": change.payload_hash,
-            "sha256": change.image_sha256,
-        }
-        for change in written
-    ]
-    if rows:
+    changes = list(written)
+    if changes:
         with database.connection() as connection:
             connection.execute(
                 text(
                     "INSERT INTO index_entries (collection, product_id, store_id, payload_hash, image_sha256) "
-                    "VALUES (:collection, :product, :store, :hash, :sha256) "
+                    "SELECT :collection, given.product, :store, given.hash, given.sha256 FROM unnest("
+                    "CAST(:products AS uuid[]), CAST(:hashes AS text[]), CAST(:digests AS text[])"
+                    ") AS given (product, hash, sha256) "
                     "ON CONFLICT (collection, product_id) DO UPDATE SET payload_hash = excluded.payload_hash, "
                     "image_sha256 = excluded.image_sha256, store_id = excluded.store_id, updated_at = now()"
                 ),
-                rows,
+                {
+                    "collection": collection,
+                    "store": store_id,
+                    "products": [change.product_id for change in changes],
+                    "hashes": [change.payload_hash for change in changes],
+                    "digests": [change.image_sha256 for change in changes],
+                },
             )
 
 
@@ -164,23 +178,68 @@ def mark_stale(database: Database, collection: str, product_ids: Iterable[UUID])
 
 
 def expected_points(
-    database: Database, collection: str, model_id: str, store_id: str, *, payload_version: str
+    database: Database, collection: str, model_id: str, stores: Sequence[str], *, payload_version: str
 ) -> Iterator[tuple[UUID, str, str, str]]:
     """(product id, payload hash, image sha256, store) that the collection should hold, sorted by id; streamed."""
     parameters = {
         "collection": collection,
         "model": model_id,
         "version": payload_version,
-        "store": store_id,
+        "stores": list(stores),
     }
     with database.engine.connect().execution_options(
         stream_results=True, max_row_buffer=FETCH_ROWS
     ) as connection:
-        statement = text(
-            f"SELECT w.id, w.payload_hash, w.sha256, w.store_id FROM ({_WANTED}) w ORDER BY w.id"
+        statement = text(f"SELECT w.id, w.payload_hash, w.sha256, w.store_id FROM ({WANTED}) w ORDER BY w.id")
+        for part in connection.execute(statement, parameters).partitions(FETCH_ROWS):
+            yield from part
+
+
+def expected_among(
+    database: Database,
+    collection: str,
+    model_id: str,
+    stores: Sequence[str],
+    ids: Sequence[UUID],
+    *,
+    payload_version: str,
+) -> set[UUID]:
+    """Those of `ids` that the collection should hold right now."""
+    with database.connection() as connection:
+        statement = text(f"SELECT w.id FROM ({WANTED}) w WHERE w.id = ANY(CAST(:ids AS uuid[]))")
+        return set(
+            connection.scalars(
+                statement,
+                {
+                    "collection": collection,
+                    "model": model_id,
+                    "version": payload_version,
+                    "stores": list(stores),
+                    "ids": list(ids),
+                },
+            )
         )
-        for row in connection.execute(statement, parameters):
-            yield row[0], row[1], row[2], row[3]
+
+
+def stores_of(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The store of each of `ids` that is a product, tombstones included."""
+    with database.connection() as connection:
+        rows = connection.execute(
+            text("SELECT id, store_id FROM products WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
+        )
+        return {row[0]: row[1] for row in rows}
+
+
+def has_entries(database: Database, collection: str, store_id: str) -> bool:
+    """Whether anything of the store was ever acknowledged by the collection."""
+    with database.connection() as connection:
+        found = connection.scalar(
+            text(
+                "SELECT EXISTS (SELECT FROM index_entries WHERE collection = :collection AND store_id = :store)"
+            ),
+            {"collection": collection, "store": store_id},
+        )
+        return bool(found)
 
 
 @dataclass(frozen=True)

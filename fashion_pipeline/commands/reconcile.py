@@ -1,53 +1,97 @@
-"""`fashion-pipeline index reconcile`: does the serving collection say what PostgreSQL says?"""
-
-import os
+"""`fashion-pipeline index reconcile`: does a collection say what PostgreSQL says?"""
 
 from rich.table import Table
 
 from fashion_pipeline import parts
 from fashion_pipeline.commands.console import wide_console
+from fashion_pipeline.commands.index import store_ids, wanted_collection
+from fashion_pipeline.errors import CollectionError
 from fashion_pipeline.index.reconcile import DifferenceKind, ReconcileReport
-from fashion_pipeline.line.points import prepare_collection, serving_collection
-from fashion_pipeline.line.reconcile import reconcile_store, repair_store
+from fashion_pipeline.index.store import VectorStore
+from fashion_pipeline.line.live import live_collections
+from fashion_pipeline.line.points import Serving, prepare_collection, serving_collection
+from fashion_pipeline.line.reconcile import reconcile_all, reconcile_store, repair_all, repair_store
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.version import pipeline_version
+
+#: Name of the row for points that name no store.
+NO_STORE = "(no store)"
 
 
-def run_reconcile(settings: Settings, stores: tuple[str, ...], *, repair: bool) -> int:
-    """Compare store by store and mend where told; 1 where something still differs."""
+def run_reconcile(
+    settings: Settings,
+    stores: tuple[str, ...],
+    *,
+    repair: bool,
+    collection: str | None = None,
+    remove_many: bool = False,
+) -> int:
+    """Compare a whole collection, or some stores of it, and mend where told; 1 where something still differs."""
     database, data = parts.open_database(settings), parts.open_data(settings)
-    vectors = parts.open_vectors(settings)
-    if repair:
+    vectors, wanted = parts.open_vectors(settings), wanted_collection(settings)
+    if repair and collection is None:
         # A collection that was lost with its folder is made anew, and then filled.
         prepare_collection(
             database,
             vectors,
-            alias=settings.alias,
-            model_ref=settings.model_ref,
-            pipeline_version=pipeline_version(),
+            alias=wanted.alias,
+            model_ref=wanted.model_ref,
+            pipeline_version=wanted.pipeline_version,
+            tuning=wanted.tuning,
         )
-    serving = serving_collection(vectors, settings.alias)
-    feeds = parts.open_feeds(settings, os.environ)
-    names = [feeds.store(name).id for name in stores] or [store.id for store in feeds.stores]
-    table = Table(title=f"{serving.collection} against PostgreSQL", title_justify="left")
-    table.add_column("store")
-    for kind in ("points", *DifferenceKind):
-        table.add_column(str(kind), justify="right")
-    table.add_column("verdict")
+    target = _target(vectors, settings.alias, collection)
+    every, table = store_ids(settings), _table(target)
     agrees = True
-    for name in names:
+    if stores:
+        for name in store_ids(settings, stores):
+            if repair:
+                mended = repair_store(database, data, vectors, name, serving=target)
+                before, after = mended.before, mended.after
+            else:
+                before = after = reconcile_store(database, vectors, name, serving=target)
+            _row(table, name, before, after, repair=repair)
+            agrees &= after.agrees
+    else:
         if repair:
-            report = repair_store(database, data, vectors, name, serving=serving)
-            _row(table, name, report.before, "agrees" if report.after.agrees else "still differs")
-            agrees &= report.after.agrees
+            whole = repair_all(database, data, vectors, target, every, remove_many=remove_many)
+            before, after = whole.before, whole.after
         else:
-            found = reconcile_store(database, vectors, name, serving=serving)
-            _row(table, name, found, "agrees" if found.agrees else "differs: run again with --repair")
-            agrees &= found.agrees
+            before = after = reconcile_all(database, vectors, target, every)
+        for name in [*every, *sorted(set(before.by_store) - set(every))]:
+            _row(table, name or NO_STORE, before, after, repair=repair, store=name)
+        agrees = after.agrees
     wide_console().print(table)
     return 0 if agrees else 1
 
 
-def _row(table: Table, store_id: str, report: ReconcileReport, verdict: str) -> None:
-    numbers = (f"{report.counts[kind]:,}" for kind in DifferenceKind)
-    table.add_row(store_id, f"{report.points:,}", *numbers, verdict)
+def _target(vectors: VectorStore, alias: str, name: str | None) -> Serving:
+    if name is None:
+        return serving_collection(vectors, alias)
+    live = {each.collection: each for each in live_collections(vectors, alias)}
+    if name not in live:
+        raise CollectionError(f"no collection {name!r} of the alias {alias!r}: there are {', '.join(live)}")
+    return live[name]
+
+
+def _table(target: Serving) -> Table:
+    table = Table(title=f"{target.collection} against PostgreSQL", title_justify="left")
+    table.add_column("store")
+    for kind in DifferenceKind:
+        table.add_column(str(kind), justify="right")
+    table.add_column("verdict")
+    return table
+
+
+def _row(
+    table: Table,
+    name: str,
+    before: ReconcileReport,
+    after: ReconcileReport,
+    *,
+    repair: bool,
+    store: str | None = None,
+) -> None:
+    found = before.counts if store is None else before.by_store.get(store, {})
+    left = after.counts if store is None else after.by_store.get(store, {})
+    differs = any(left.values())
+    verdict = ("still differs" if repair else "differs: run again with --repair") if differs else "agrees"
+    table.add_row(name, *(f"{found.get(kind, 0):,}" for kind in DifferenceKind), verdict)

@@ -1,4 +1,4 @@
-"""Jobs: the line for one store and day, and the three that are not partitioned."""
+"""Jobs: the line for one store and day, and those that are not partitioned."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -31,13 +31,23 @@ def line_job(tags: Mapping[str, str]) -> AssetJob:
 
 
 def other_jobs() -> list[AssetJob]:
-    """Collection, search quality and health, each on its own."""
+    """Collection, reconcile, search quality and health, each on its own."""
+    stream = dg.AssetSelection.checks(
+        dg.AssetCheckKey(dg.AssetKey("qdrant_collection"), "whole_index_agrees")
+    )
     return [
         dg.define_asset_job(
             "collection",
-            selection=dg.AssetSelection.assets("qdrant_collection"),
+            # Comparing every point belongs to a job of its own: it takes as long as the catalogue is large.
+            selection=dg.AssetSelection.assets("qdrant_collection") - stream,
             tags={MAX_RUNTIME: REPORT_SECONDS},
             description="Make the collection and its alias where they are missing, and check them.",
+        ),
+        dg.define_asset_job(
+            "reconcile",
+            selection=stream,
+            tags={MAX_RUNTIME: LINE_SECONDS},
+            description="Compare every point of the serving collection with PostgreSQL; nothing is changed.",
         ),
         dg.define_asset_job(
             "quality",

@@ -26,6 +26,11 @@ def seconds(**numbers: float) -> Metadata:
     return {f"seconds_{name}": dg.MetadataValue.float(round(number, 3)) for name, number in numbers.items()}
 
 
+def shares(**values: float) -> Metadata:
+    """Shares between 0 and 1, to four digits."""
+    return {name: dg.MetadataValue.float(round(value, 4)) for name, value in values.items()}
+
+
 def texts(**values: object) -> Metadata:
     """Short texts; None is left out."""
     return {name: dg.MetadataValue.text(str(value)) for name, value in values.items() if value is not None}

@@ -15,9 +15,11 @@ from fashion_pipeline.feeds.config import FeedsConfig
 from fashion_pipeline.images.limits import FetchLimits
 from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.index.store import VectorStore
+from fashion_pipeline.line.live import Wanted
 from fashion_pipeline.netguard import AddressPolicy
 from fashion_pipeline.settings import Settings, load_settings, mounted_secrets
 from fashion_pipeline.storage import DataLocation
+from fashion_pipeline.version import pipeline_version
 
 
 class SettingsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -61,6 +63,11 @@ class VectorStoreResource(SettingsResource):
     def alias(self) -> str:
         """The serving alias."""
         return self.settings().alias
+
+    def wanted(self) -> Wanted:
+        """The collection that the settings ask for: the serving one, or a candidate."""
+        settings = self.settings()
+        return Wanted(settings.alias, settings.model_ref, pipeline_version(), parts.index_tuning(settings))
 
 
 class EncoderResource(SettingsResource):

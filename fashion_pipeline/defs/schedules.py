@@ -62,9 +62,16 @@ def _due_moment(store: StoreConfig, day: date) -> datetime | None:
 
 #: When each job's schedule ticks. The line: each hour, because stores are due by a time of day of their own.
 #: Health: when most of the hour's runs have ended.
-CRONS = {"line": "0 * * * *", "health": "45 * * * *", "quality": "30 4 * * *", "housekeeping": "15 3 * * *"}
+CRONS = {
+    "line": "0 * * * *",
+    "health": "45 * * * *",
+    "reconcile": "15 4 * * *",
+    "quality": "30 4 * * *",
+    "housekeeping": "15 3 * * *",
+}
 DESCRIPTIONS = {
     "health": "Each hour: the table of stores.",
+    "reconcile": "Each night: every point of the serving collection against PostgreSQL.",
     "quality": "Each night: recall of the search over a sample.",
     "housekeeping": "Each night: old reports and failed runs leave Dagster's database.",
 }

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from fashion_pipeline.errors import CollectionError
 from fashion_pipeline.index.store import VectorStore
-from fashion_pipeline.index.types import CollectionInfo, CollectionSpec
+from fashion_pipeline.index.types import CollectionSpec
 
 #: Also a folder name in the embedded store, so no separators and no leading dot.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -29,9 +29,28 @@ def check_name(name: str) -> str:
     return name
 
 
-def collection_name(alias: str, model_id: str) -> str:
-    """The collection of a model behind `alias`: one per model, so that a new one can fill beside the old."""
-    return check_name(f"{alias}-{model_id}")
+def collection_name(alias: str, model_id: str, shards: int | None = None, revision: int = 1) -> str:
+    """The collection of a model and shape behind `alias`, so that a new one can fill beside the old.
+
+    `revision` counts collections that were rebuilt for one model and shape.
+    """
+    shape = f"-s{shards}" if shards is not None else ""
+    return check_name(f"{alias}-{model_id}{shape}" + (f"-r{revision}" if revision > 1 else ""))
+
+
+def revision_of(name: str, alias: str, model_id: str, shards: int | None) -> int | None:
+    """Which revision of that model and shape a collection is; None when it is another's."""
+    base = collection_name(alias, model_id, shards)
+    if name == base:
+        return 1
+    found = re.fullmatch(re.escape(base) + r"-r(\d+)", name)
+    return int(found[1]) if found else None
+
+
+def belongs_to(name: str, alias: str, model_id: str) -> bool:
+    """Whether a collection of `model_id` was made for `alias`, whatever its shape and revision."""
+    base = re.escape(f"{alias}-{model_id}")
+    return re.fullmatch(base + r"(-s\d+)?(-r\d+)?", name) is not None
 
 
 def metadata_of(spec: CollectionSpec) -> dict[str, str]:
@@ -88,17 +107,3 @@ def ensure_serving(store: VectorStore, spec: CollectionSpec, alias: str) -> bool
     if store.alias(alias) is None:
         store.set_alias(alias, spec.name)
     return created
-
-
-def serving_collection(store: VectorStore, alias: str) -> CollectionInfo:
-    """The collection that serves behind `alias`.
-
-    Raises:
-        CollectionError: the alias points nowhere.
-    """
-    name = store.alias(alias)
-    if name is None:
-        raise CollectionError(
-            f"the alias {alias!r} points to no collection: materialize `qdrant_collection` first"
-        )
-    return store.describe(name)

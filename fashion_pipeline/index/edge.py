@@ -183,6 +183,11 @@ class EdgeStore:
     def ensure_collection(self, spec: CollectionSpec) -> bool:
         """Create the collection, or check it and add the payload indexes that it lacks."""
         name = check_name(spec.name)
+        if tuned := spec.tuning.given():
+            raise CollectionError(
+                f"QDRANT_TUNING says {', '.join(tuned)}, which the embedded engine does not have: leave it empty, "
+                "or set QDRANT_URL to a server"
+            )
         root = self._folder.root
         with self._folder.names_lock().held(f"ensuring collection {name}", self._write_timeout):
             if self._folder.alias(name) is not None:
@@ -236,6 +241,17 @@ class EdgeStore:
                     "metadata": metadata_of(spec),
                 },
             )
+
+    @contextmanager
+    def bulk(self, name: str) -> Iterator[None]:
+        """Nothing to put off: the engine builds HNSW only when told (`optimize`)."""
+        del name
+        yield
+
+    def settle(self, name: str, *, timeout: float = 3600.0) -> CollectionInfo:
+        """Nothing to wait for: what a call wrote is indexed as far as it ever is."""
+        del timeout
+        return self.describe(name)
 
     def drop_collection(self, name: str) -> None:
         """Remove a collection; an alias that points to it must be moved first."""

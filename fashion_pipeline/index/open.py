@@ -7,6 +7,7 @@ from pathlib import Path
 from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.index.edge import EdgeStore
 from fashion_pipeline.index.store import VectorStore
+from fashion_pipeline.index.tuning import Tuning
 
 _stores: dict[tuple[object, ...], VectorStore] = {}
 _guard = threading.Lock()
@@ -20,10 +21,12 @@ def open_store(
     prefer_grpc: bool = False,
     grpc_port: int = 6334,
     timeout: float = 30.0,
+    tuning: Tuning | None = None,
 ) -> VectorStore:
     """The store at `url`, or the embedded one in `folder`; the same object for the same arguments.
 
-    Connects to nothing yet. `timeout` is in seconds per request to a server. A forked child gets its own.
+    Connects to nothing yet. `timeout` is in seconds per request to a server; `tuning` says how it is searched,
+    and how a put-off index is turned on. A forked child gets its own.
 
     Raises:
         SettingsError: neither or both of `url` and `folder` are given, or the URL cannot be one.
@@ -34,7 +37,7 @@ def open_store(
             f"{'both' if url else 'neither'}"
         )
     folder = None if folder is None else folder.absolute()
-    key = (os.getpid(), url, api_key, folder, prefer_grpc, grpc_port, timeout)
+    key = (os.getpid(), url, api_key, folder, prefer_grpc, grpc_port, timeout, tuning)
     with _guard:
         store = _stores.get(key)
         if store is None:
@@ -45,7 +48,12 @@ def open_store(
                 from fashion_pipeline.index.server import connect
 
                 store = connect(
-                    url or "", api_key=api_key, prefer_grpc=prefer_grpc, grpc_port=grpc_port, timeout=timeout
+                    url or "",
+                    api_key=api_key,
+                    prefer_grpc=prefer_grpc,
+                    grpc_port=grpc_port,
+                    timeout=timeout,
+                    tuning=tuning,
                 )
             _stores[key] = store
         return store

@@ -30,7 +30,7 @@ class DifferenceKind(StrEnum):
     STALE_PAYLOAD = "stale_payload"
     """The picture is right, the payload is not."""
     FOREIGN = "foreign"
-    """Is there, should not be, and carries no payload of this pipeline: something else writes here."""
+    """Is there, should not be, and is of no store that is known, or carries no payload of this pipeline."""
 
 
 class WantedPoint(NamedTuple):
@@ -43,7 +43,7 @@ class WantedPoint(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One point that is not what it should be. `store_id` is None for a foreign one."""
+    """One point that is not what it should be. `store_id` is None where a foreign one names none."""
 
     kind: DifferenceKind
     id: UUID
@@ -74,9 +74,14 @@ class ReconcileReport:
 
 
 def differences(
-    wanted: Iterable[WantedPoint], actual: Iterable[tuple[UUID, Payload]]
+    wanted: Iterable[tuple[UUID, str, str, str]],
+    actual: Iterable[tuple[UUID, Payload]],
+    *,
+    stores: frozenset[str] | None = None,
 ) -> Iterator[Difference]:
     """Merge two streams sorted by id; every point that is not what it should be, in the order of ids.
+
+    `wanted` holds the fields of `WantedPoint`. With `stores`, a surplus point of any other is foreign.
 
     Raises:
         ValueError: a stream is not sorted by the bytes of its ids or holds one twice.
@@ -85,36 +90,45 @@ def differences(
     right = _ascending(actual, "the collection")
     want = next(left, None)
     have = next(right, None)
-    while want is not None or have is not None:
-        if have is None or (want is not None and want.id < have[0]):
-            assert want is not None
-            yield Difference(DifferenceKind.MISSING, want.id, want.store_id)
-            want = next(left, None)
-        elif want is None or have[0] < want.id:
-            yield _surplus(*have)
-            have = next(right, None)
-        else:
+    # A million of each pass through here: no objects are made for points that are right.
+    while want is not None and have is not None:
+        wanted_id, found_id = want[0], have[0]
+        if wanted_id == found_id:
             payload = have[1]
-            if payload.get("image_sha256") != want.image_sha256:
-                yield Difference(DifferenceKind.STALE_VECTOR, want.id, want.store_id)
-            elif payload.get("payload_hash") != want.payload_hash:
-                yield Difference(DifferenceKind.STALE_PAYLOAD, want.id, want.store_id)
+            if payload.get("image_sha256") != want[2]:
+                yield Difference(DifferenceKind.STALE_VECTOR, wanted_id, want[3])
+            elif payload.get("payload_hash") != want[1]:
+                yield Difference(DifferenceKind.STALE_PAYLOAD, wanted_id, want[3])
             want = next(left, None)
             have = next(right, None)
+        elif wanted_id < found_id:
+            yield Difference(DifferenceKind.MISSING, wanted_id, want[3])
+            want = next(left, None)
+        else:
+            yield _surplus(*have, stores)
+            have = next(right, None)
+    while want is not None:
+        yield Difference(DifferenceKind.MISSING, want[0], want[3])
+        want = next(left, None)
+    while have is not None:
+        yield _surplus(*have, stores)
+        have = next(right, None)
 
 
 def reconcile(
     store: VectorStore,
     collection: str,
-    wanted: Iterable[WantedPoint],
+    wanted: Iterable[tuple[UUID, str, str, str]],
     *,
     store_id: str | None = None,
+    stores: frozenset[str] | None = None,
     on_difference: Callable[[Difference], None] | None = None,
     sample: int = 20,
 ) -> ReconcileReport:
     """Compare a collection, or its points of one store, with what should be there.
 
-    `wanted` is sorted by id and covers the same scope. `on_difference` gets every difference as it is
+    `wanted` is sorted by id and covers the same scope. With `stores`, points of any other are foreign.
+    `on_difference` gets every difference as it is
     found; the report keeps counts and the first `sample`.
 
     Raises:
@@ -128,7 +142,7 @@ def reconcile(
     counts: Counter[str] = Counter()
     by_store: dict[str, Counter[str]] = {}
     first: list[Difference] = []
-    for found in differences(left, right):
+    for found in differences(left, right, stores=stores):
         counts[found.kind] += 1
         by_store.setdefault(found.store_id or "", Counter())[found.kind] += 1
         if len(first) < sample:
@@ -173,7 +187,9 @@ def _ascending(items: Iterable[_Item], what: str) -> Iterator[_Item]:
         yield item
 
 
-def _surplus(id_: UUID, payload: Payload) -> Difference:
-    if "payload_hash" not in payload:
-        return Difference(DifferenceKind.FOREIGN, id_, None)
-    return Difference(DifferenceKind.ORPHANED, id_, payload.get("store_id"))
+def _surplus(id_: UUID, payload: Payload, stores: frozenset[str] | None) -> Difference:
+    store_id = payload.get("store_id")
+    unknown = stores is not None and store_id not in stores
+    if "payload_hash" not in payload or unknown:
+        return Difference(DifferenceKind.FOREIGN, id_, store_id if isinstance(store_id, str) else None)
+    return Difference(DifferenceKind.ORPHANED, id_, store_id)

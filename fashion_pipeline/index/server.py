@@ -23,6 +23,8 @@ from fashion_pipeline.index.points import as_uuid, stacked
 from fashion_pipeline.index.retry import call, call_async
 from fashion_pipeline.index.server_collections import ServerCollections
 from fashion_pipeline.index.server_query import filter_of, hits_of, payload_selector, query_arguments
+from fashion_pipeline.index.server_tuning import search_params
+from fashion_pipeline.index.tuning import Tuning
 from fashion_pipeline.index.types import (
     EngineFacts,
     Health,
@@ -61,8 +63,9 @@ class ServerStore(ServerCollections):
         in_flight: int = _IN_FLIGHT,
         batch_bytes: int = _BATCH_BYTES,
         local: bool = False,
+        tuning: Tuning | None = None,
     ) -> None:
-        super().__init__(client, where, local=local)
+        super().__init__(client, where, local=local, tuning=tuning or Tuning())
         self._make_async = async_client
         self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncQdrantClient] = (
             weakref.WeakKeyDictionary()
@@ -275,7 +278,7 @@ class ServerStore(ServerCollections):
             asked=filter,
             group_by=group_by,
             fields=fields,
-            exact=exact and not self._local,
+            params=None if self._local else search_params(self._tuning, exact=exact),
         )
         what = f"searching {check_name(name)}"
         if group_by is None:
@@ -300,7 +303,7 @@ class ServerStore(ServerCollections):
             asked=filter,
             group_by=group_by,
             fields=fields,
-            exact=exact and not self._local,
+            params=None if self._local else search_params(self._tuning, exact=exact),
         )
         client = self.async_client()
         what = f"Qdrant at {self._where}, searching {check_name(name)}"
@@ -326,7 +329,13 @@ def _structs(points: list[Point], vectors: Vector) -> list[models.PointStruct]:
 
 
 def connect(
-    url: str, *, api_key: str | None, prefer_grpc: bool, grpc_port: int, timeout: float
+    url: str,
+    *,
+    api_key: str | None,
+    prefer_grpc: bool,
+    grpc_port: int,
+    timeout: float,
+    tuning: Tuning | None = None,
 ) -> ServerStore:
     """The store at `url`; connects with the first request. Without a port in the URL it is 6333.
 
@@ -346,5 +355,8 @@ def connect(
     }
     where = f"{parts.scheme}://{parts.hostname}:{parts.port or 6333}"
     return ServerStore(
-        QdrantClient(**arguments), where=where, async_client=lambda: AsyncQdrantClient(**arguments)
+        QdrantClient(**arguments),
+        where=where,
+        async_client=lambda: AsyncQdrantClient(**arguments),
+        tuning=tuning,
     )

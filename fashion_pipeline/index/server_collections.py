@@ -1,26 +1,37 @@
 """Collections and aliases on a Qdrant server."""
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from qdrant_client import QdrantClient, models
 
-from fashion_pipeline.errors import CollectionError
+from fashion_pipeline.errors import CollectionError, PermanentError, TransientError
 from fashion_pipeline.index.collection import check_name, check_same, check_unserved, metadata_of
 from fashion_pipeline.index.retry import already_exists, call
 from fashion_pipeline.index.server_metadata import COMPANION, read_metadata, remove_metadata, save_metadata
+from fashion_pipeline.index.server_tuning import changes, creation_arguments
+from fashion_pipeline.index.tuning import Tuning
 from fashion_pipeline.index.types import CollectionInfo, CollectionSpec, IndexType
 
 _T = TypeVar("_T")
+
+#: A server says `green` for a moment before it starts on what an update asked for.
+_GREEN_IN_A_ROW = 3
+_POLL_SECONDS = 1.0
+#: A change of the optimizer's settings waits for what it is at.
+_UPDATE_TIMEOUT = 600
 
 
 class ServerCollections:
     """The part of `ServerStore` that creates, describes and names collections."""
 
-    def __init__(self, client: QdrantClient, where: str, *, local: bool) -> None:
+    def __init__(self, client: QdrantClient, where: str, *, local: bool, tuning: Tuning) -> None:
         self.client = client
         self._where = where
         self._local = local
+        self._tuning = tuning
 
     def collections(self) -> list[str]:
         """Names of all collections, sorted."""
@@ -78,15 +89,65 @@ class ServerCollections:
         )
         if found.on_disk_payload not in (None, spec.on_disk_payload):
             change = models.CollectionParamsDiff(on_disk_payload=spec.on_disk_payload)
-            self._call(
-                f"moving the payloads of {name}",
-                lambda: self.client.update_collection(name, collection_params=change),
-            )
+            self._update(name, collection_params=change)
+        self._tune(name, spec.tuning, keep_deferred=spec.deferred)
         if not self._local:
             for field, kind in spec.payload_indexes.items():
                 if field not in found.payload_indexes:
                     self._create_index(name, field, kind)
         return created
+
+    def _tune(self, name: str, tuning: Tuning, *, keep_deferred: bool) -> None:
+        """Make the live collection what is asked; the `:memory:` client has nothing to tune."""
+        if not self._local:
+            info, _ = self._inspect(name)
+            for what, change in changes(info, tuning, name=name, keep_deferred=keep_deferred).items():
+                self._update(name, **{what: change})
+
+    def _update(self, name: str, **change: Any) -> None:
+        what = f"changing {', '.join(change)} of {name}"
+        self._call(what, lambda: self.client.update_collection(name, timeout=_UPDATE_TIMEOUT, **change))
+
+    @contextmanager
+    def bulk(self, name: str) -> Iterator[None]:
+        """Put the HNSW graph off by m=0 while the block writes, then build it and wait."""
+        name = self.aliases().get(check_name(name), name)
+        if not self._local:
+            self._update(name, hnsw_config=models.HnswConfigDiff(m=0))
+        try:
+            yield
+        except BaseException:
+            self._tune(name, self._tuning, keep_deferred=False)
+            raise
+        self.settle(name)
+
+    def settle(self, name: str, *, timeout: float = 3600.0) -> CollectionInfo:
+        """Build the graph where it was put off, and wait until the server is green and stays so."""
+        name = self.aliases().get(check_name(name), name)
+        self._tune(name, self._tuning, keep_deferred=False)
+        deadline = time.monotonic() + timeout
+        green = 0
+        while not self._local:
+            info, _ = self._inspect(name)
+            if info.status is models.CollectionStatus.RED:
+                raise PermanentError(
+                    f"collection {name!r} at {self._where} is red: {info.optimizer_status}; look at the server's "
+                    "log, then rebuild it with `fashion-pipeline index rebuild`"
+                )
+            green = green + 1 if info.status is models.CollectionStatus.GREEN else 0
+            if green >= _GREEN_IN_A_ROW:
+                break
+            if info.status is models.CollectionStatus.GREY:
+                # After a restart optimizations wait for a change; an empty one starts them.
+                self._update(name, optimizers_config=models.OptimizersConfigDiff())
+            if time.monotonic() >= deadline:
+                raise TransientError(
+                    f"collection {name!r} at {self._where} is still {info.status.value} after {timeout:g} s "
+                    f"({info.indexed_vectors_count or 0:,} of {info.points_count or 0:,} vectors indexed): it goes on "
+                    "by itself; try again later"
+                )
+            time.sleep(_POLL_SECONDS)
+        return self.describe(name)
 
     def _create(self, spec: CollectionSpec) -> bool:
         def request() -> bool:
@@ -94,13 +155,13 @@ class ServerCollections:
                 return self.client.create_collection(
                     spec.name,
                     vectors_config=models.VectorParams(
-                        size=spec.dimension, distance=models.Distance(spec.distance.capitalize())
+                        size=spec.dimension,
+                        distance=models.Distance(spec.distance.capitalize()),
+                        on_disk=spec.tuning.on_disk_vectors,
                     ),
                     on_disk_payload=spec.on_disk_payload,
-                    shard_number=spec.shards,
-                    replication_factor=spec.replicas,
-                    write_consistency_factor=spec.write_consistency,
                     metadata=metadata_of(spec),
+                    **creation_arguments(spec.tuning, deferred=spec.deferred),
                 )
             except Exception as error:
                 if already_exists(error):  # another process was faster, or our own first try arrived

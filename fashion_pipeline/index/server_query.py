@@ -42,7 +42,7 @@ def query_arguments(
     asked: SearchFilter | None,
     group_by: str | None,
     fields: Sequence[str] | None,
-    exact: bool,
+    params: models.SearchParams | None,
 ) -> dict[str, Any]:
     """Keyword arguments of `query_points`, or of `query_points_groups` with `group_by`."""
     scoring: list[float] | models.RecommendQuery
@@ -62,8 +62,8 @@ def query_arguments(
         "query_filter": filter_of(asked),
         "with_payload": payload_selector(fields),
     }
-    if exact:
-        arguments["search_params"] = models.SearchParams(exact=True)
+    if params is not None:
+        arguments["search_params"] = params
     if group_by is not None:
         arguments |= {"group_by": group_by, "group_size": 1}
     return arguments

@@ -58,11 +58,26 @@ class VectorStore(Protocol):
     def ensure_collection(self, spec: CollectionSpec) -> bool:
         """Create the collection with its metadata and payload indexes; True when it was created.
 
-        An existing one is kept and only gets the payload indexes that it lacks. Safe to call at once from
-        several processes, and after a crash in the middle of it.
+        An existing one is kept; it gets the payload indexes that it lacks and what `spec.tuning` changes. Safe
+        to call at once from several processes, and after a crash in the middle of it.
 
         Raises:
-            CollectionError: one of that name has another size, distance or model, each named.
+            CollectionError: one of that name has another size, distance or model, each named, or what is
+                tuned cannot be changed in place or is nothing that this engine has.
+        """
+
+    def bulk(self, name: str) -> AbstractContextManager[None]:
+        """Put indexing off while the block loads many points; turned on and waited for at its end.
+
+        After an error it is turned on and not waited for; after a crash, `settle` turns it on.
+        """
+
+    def settle(self, name: str, *, timeout: float = 3600.0) -> CollectionInfo:
+        """Turn indexing on where it was put off, and wait until the engine has nothing left to do.
+
+        Raises:
+            TransientError: it was still at work after `timeout` seconds; what it had done stays.
+            PermanentError: the collection is red: the engine gave up on it.
         """
 
     def drop_collection(self, name: str) -> None:

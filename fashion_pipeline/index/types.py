@@ -13,6 +13,8 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
+from fashion_pipeline.index.tuning import Tuning
+
 Vector: TypeAlias = npt.NDArray[np.float32]
 Payload: TypeAlias = dict[str, Any]
 IndexType: TypeAlias = Literal["keyword", "float"]
@@ -44,8 +46,8 @@ class CollectionSpec:
 
     `dimension`, `distance` and `model_id` are its identity: a collection of the same name that differs
     in one of them is refused. `model_ref` and `pipeline_version` are recorded when it is created.
-    `shards`, `replicas` and `write_consistency` are for a cluster and count at creation only; None
-    leaves the server's default.
+    `tuning` is applied when it is created and to the live one. `deferred` puts the HNSW index off until
+    `VectorStore.settle`, for a collection that is filled before anything serves from it.
     """
 
     name: str
@@ -56,9 +58,8 @@ class CollectionSpec:
     distance: Literal["cosine"] = "cosine"
     on_disk_payload: bool = True
     payload_indexes: Mapping[str, IndexType] = field(default_factory=lambda: PAYLOAD_INDEXES)
-    shards: int | None = None
-    replicas: int | None = None
-    write_consistency: int | None = None
+    tuning: Tuning = field(default_factory=Tuning)
+    deferred: bool = False
 
 
 @dataclass(frozen=True)

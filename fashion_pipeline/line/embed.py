@@ -54,6 +54,7 @@ def embed_images(
     options: PipelineOptions | None = None,
     vector_type: VectorType = "float32",
     progress: Progress | None = None,
+    most: int | None = None,
 ) -> EmbedStageReport:
     """Embed what a store's active products show and the serving model has not embedded.
 
@@ -74,6 +75,7 @@ def embed_images(
         options=options,
         vector_type=vector_type,
         progress=progress,
+        most=most,
     )
 
 
@@ -88,6 +90,7 @@ def embed_by_model(
     options: PipelineOptions | None = None,
     vector_type: VectorType = "float32",
     progress: Progress | None = None,
+    most: int | None = None,
 ) -> EmbedStageReport:
     """Embed what a store's active products show and one model has not embedded.
 
@@ -98,13 +101,15 @@ def embed_by_model(
         model_id: its image model id.
         find: where it lies; asked only when something is due.
         load: loads a model by its reference.
+        most: pictures that are embedded at most; `due` counts the others too.
 
     Raises:
         ModelError: `find` does not find it, or what loads is another model.
     """
     began = time.perf_counter()
     images = ImageStore(data)
-    with database.lock(store_id, "image_embeddings"):
+    # By model: filling a candidate, which takes long, must not keep the line waiting.
+    with database.lock(store_id, f"image_embeddings {model_id}"):
         due = images_to_embed(database, store_id, model_id)
         before = embedded_images(database, store_id, model_id)
         if not due:
@@ -126,7 +131,7 @@ def embed_by_model(
 
         try:
             report = embed(
-                [EmbedItem(sha256) for sha256 in due],
+                [EmbedItem(sha256) for sha256 in due[:most]],
                 images.read,
                 spec=spec,
                 encoder_factory=load_once,

@@ -8,6 +8,7 @@ import pandas as pd
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.health import StoreHealth, store_health
 from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
+from fashion_pipeline.index.payload import PAYLOAD_VERSION
 from fashion_pipeline.line.points import Serving
 
 OK = "nothing"
@@ -41,6 +42,7 @@ def health_table(
         [store.id for store in feeds.stores],
         collection=serving.collection,
         model_id=serving.model_id,
+        payload_version=PAYLOAD_VERSION,
     )
     records = []
     for store, health in zip(feeds.stores, rows, strict=True):

@@ -24,6 +24,8 @@ TABLES = {
     "embeddings",
     "index_entries",
     "unreferenced_shards",
+    "alias_moves",
+    "search_measurements",
 }
 
 

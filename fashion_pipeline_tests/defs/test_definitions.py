@@ -47,8 +47,12 @@ ASSETS: dict[str, tuple[Any, ...]] = {
         {"image_embeddings", "qdrant_collection"}, "index", {"qdrant"}, DAY_STORE, "index", set(),
         {"index_agrees_with_catalogue"},
     ),
-    "qdrant_collection": (set(), "index", {"qdrant"}, None, None, {"collection_can_serve"}, set()),
-    "search_quality": ({"product_points"}, "reports", {"qdrant", "pytorch"}, None, "gpu", set(), set()),
+    "qdrant_collection": (set(), "index", {"qdrant"}, None, None, {"collection_can_serve"},
+        {"whole_index_agrees"},
+    ),
+    "search_quality": (
+        {"product_points"}, "reports", {"qdrant", "pytorch"}, None, "gpu", set(), {"search_holds_its_promotion"},
+    ),
     "catalog_health": (
         {"product_points"}, "reports", {"postgres", "pandas"}, None, None, set(),
         {"no_store_needs_a_person", "no_store_is_late", "store_alpha", "store_beta"},
@@ -60,6 +64,7 @@ JOBS = {
         "raw_feeds", "clean_products", "products", "product_images", "image_embeddings", "product_points",
     },
     "collection": {"qdrant_collection"},
+    "reconcile": set(),
     "quality": {"search_quality"},
     "health": {"catalog_health"},
     "housekeeping": set(),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fashion_pipeline.errors import CollectionError, PermanentError, SettingsError
-from fashion_pipeline.index.collection import collection_name, ensure_serving, serving_collection
+from fashion_pipeline.index.collection import collection_name, ensure_serving
 from fashion_pipeline.index.edge import EdgeStore
 from fashion_pipeline.index.open import close_stores, open_store
 from fashion_pipeline.index.search import recommend, search, search_like
@@ -81,16 +81,14 @@ def test_what_search_refuses(edge: EdgeStore) -> None:
         SearchFilter(brand=[])
 
 
-def test_the_serving_collection(edge: EdgeStore) -> None:
+def test_an_alias_that_points_somewhere_stays(edge: EdgeStore) -> None:
     first, second = collection_name("products", "m-1"), collection_name("products", "m-2")
-    with pytest.raises(CollectionError, match="points to no collection"):
-        serving_collection(edge, "products")
     assert ensure_serving(edge, spec(first, model_id="m-1"), "products") is True
     assert ensure_serving(edge, spec(first, model_id="m-1"), "products") is False
     assert ensure_serving(edge, spec(second, model_id="m-2"), "products") is True
-    assert serving_collection(edge, "products").metadata["model_id"] == "m-1"
+    assert edge.alias("products") == first
     edge.set_alias("products", second)
-    assert serving_collection(edge, "products").metadata["model_id"] == "m-2"
+    assert edge.metadata("products")["model_id"] == "m-2"
 
 
 def test_one_store_per_process(tmp_path: Path) -> None:

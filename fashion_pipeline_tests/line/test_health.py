@@ -74,6 +74,14 @@ def test_each_missing_piece_is_counted_where_it_is_missing(shop: Shop) -> None:
     assert "product_points" in row["what_to_do"]
     shop.points()
     assert look(shop)["shop"]["what_to_do"] == "nothing"
+    # So is a price, until its payload is written.
+    shop.run(DAY, [rows[0] | {"price": "7.00 EUR"}, *rows[1:]])
+    shop.capture(DAY, refetch=True)
+    shop.clean(DAY)
+    shop.apply(DAY)
+    assert look(shop)["shop"]["index_lag"] == 1
+    shop.points()
+    assert look(shop)["shop"]["index_lag"] == 0
     # A product that left is lag until its point is gone.
     shop.run(NEXT, rows[1:])
     assert look(shop)["shop"]["index_lag"] == 1

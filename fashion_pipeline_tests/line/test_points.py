@@ -55,7 +55,7 @@ def check_agreement(shop: Shop) -> None:
     wanted = {
         id_: (payload_hash, digest)
         for id_, payload_hash, digest, _ in expected_points(
-            shop.database, serving.collection, serving.model_id, shop.name, payload_version=PAYLOAD_VERSION
+            shop.database, serving.collection, serving.model_id, [shop.name], payload_version=PAYLOAD_VERSION
         )
     }
     ledger = {row["product_id"]: (row["payload_hash"], row["image_sha256"]) for row in shop.entries()}

@@ -76,12 +76,12 @@ def test_right_titles_are_found_and_wrong_ones_are_not(shop: Shop) -> None:
     garments(shop, titles)
     assert len(shop.ledger()) == len(LOOKS)
     report = measure(shop)
-    assert report.queries == len(LOOKS), "a picture is one query, however many sizes show it"
+    assert report.figures.title.queries == len(LOOKS), "a picture is one query, however many sizes show it"
     assert report.model_id == shop.collection().model_id
-    assert report.recall_at_10 >= 0.9
-    assert report.recall_at_1 >= 0.5
-    assert report.recall_at_1 <= report.mrr <= report.recall_at_10
-    assert 0 < report.latency_p50_ms <= report.latency_p95_ms
+    assert report.figures.title.recall_at_10 >= 0.9
+    assert report.figures.title.recall_at_1 >= 0.5
+    assert report.figures.title.recall_at_1 <= report.figures.title.mrr <= report.figures.title.recall_at_10
+    assert 0 < report.figures.latency_p50_ms <= report.figures.latency_p95_ms
     assert report.sheet is not None
     content, mime = report.sheet
     assert len(content) <= 45_000
@@ -95,13 +95,13 @@ def test_right_titles_are_found_and_wrong_ones_are_not(shop: Shop) -> None:
         "'sku-' || (substring(p.external_id from '[0-9]+')::int + 5) % 12 || '-S'"
     )
     worse = measure(shop)
-    assert worse.recall_at_1 < report.recall_at_1
-    assert worse.mrr < report.mrr / 2
+    assert worse.figures.title.recall_at_1 < report.figures.title.recall_at_1
+    assert worse.figures.title.mrr < report.figures.title.mrr / 2
 
 
 def test_an_empty_collection_is_measured_without_a_model(shop: Shop) -> None:
     report = measure(shop)
-    assert (report.queries, report.recall_at_1, report.sheet) == (0, 0.0, None)
+    assert (report.figures.title.queries, report.figures.title.recall_at_1, report.sheet) == (0, 0.0, None)
 
 
 def test_samples_are_the_same_for_the_same_seed_and_of_different_pictures(shop: Shop) -> None:

@@ -9,13 +9,13 @@ from fashion_pipeline.defs.partitions import partition_of
 from fashion_pipeline.defs.policies import INDEX_POOL, OWNERS, SERVER_RETRIES, one_line_failures, progress_to
 from fashion_pipeline.defs.resources import (
     DatabaseResource,
-    EncoderResource,
+    FeedsResource,
     StorageResource,
     VectorStoreResource,
 )
 from fashion_pipeline.index.payload import payload_for
-from fashion_pipeline.line.points import prepare_collection, serving_collection, write_points
-from fashion_pipeline.version import pipeline_version
+from fashion_pipeline.line.live import collection_rows, describe_points, describe_rows, write_live_points
+from fashion_pipeline.line.points import prepare_collection
 
 
 def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
@@ -33,25 +33,31 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         context: dg.AssetExecutionContext,
         database: DatabaseResource,
         vectors: VectorStoreResource,
-        encoder: EncoderResource,
+        feeds: FeedsResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """The collection behind the serving alias: 768 dimensions, cosine, payload on disk.
 
-        Made once, with the id of the model that its vectors come from in its metadata; running it again
-        changes nothing. A collection of that name with another size, distance or model is refused.
+        Made once, with the id of the model that its vectors come from in its metadata, and tuned as
+        `QDRANT_TUNING` says; running it again changes what the settings changed. `collections` says which one
+        serves, which is the candidate, how complete each is, and which old ones may be deleted.
 
         **When it fails**: Qdrant is away, the model's folder is incomplete, or the collection is another one;
         the message names what differs.
         """
         with one_line_failures():
+            wanted = vectors.wanted()
             report = prepare_collection(
                 database.open(),
                 vectors.open(),
-                alias=vectors.alias(),
-                model_ref=encoder.candidate(),
-                pipeline_version=pipeline_version(),
+                alias=wanted.alias,
+                model_ref=wanted.model_ref,
+                pipeline_version=wanted.pipeline_version,
+                tuning=wanted.tuning,
             )
+            stores = [store.id for store in feeds.open().stores]
+            rows = collection_rows(database.open(), vectors.open(), wanted, stores)
         info = report.info
+        candidate = next((row for row in rows if row.role == "candidate"), None)
         result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(
                 alias=report.alias, serving_collection=info.name, serving_model=report.serving.model_id
@@ -59,8 +65,15 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
             | md.texts(
                 candidate_model=report.candidate_model_id, distance=info.distance, engine=report.health.engine
             )
-            | md.counts(dimension=info.dimension, points=info.points)
+            | md.counts(
+                dimension=info.dimension,
+                points=info.points,
+                waiting=rows[0].completeness.waiting,
+                candidate_waiting=candidate.completeness.waiting if candidate else 0,
+            )
             | {
+                "collections": md.table(describe_rows(rows)),
+                "tuning": dg.MetadataValue.json(wanted.tuning.given()),
                 "created": dg.MetadataValue.bool(report.created),
                 "on_disk_payload": dg.MetadataValue.text(_asserted(info.on_disk_payload)),
                 "payload_indexes": dg.MetadataValue.json(dict(info.payload_indexes)),
@@ -89,22 +102,23 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         """A store's points in the serving collection, equal to its active products with a vector.
 
         **Grain**: one point per product, its id the product's. Only differences are written: a price change
-        is a payload update, a new picture a vector, a tombstone a delete.
+        is a payload update, a new picture a vector, a tombstone a delete. A candidate and the collections that
+        served before follow, as far as they have vectors; `others` says how far that is.
 
         **When it fails**: Qdrant is away or refuses; what was acknowledged is in the ledger, and the next
         run goes on from there. **When its check warns**: run this asset again, then reconcile.
         """
         where = partition_of(context)
         with one_line_failures():
-            store = vectors.open()
-            report = write_points(
+            live = write_live_points(
                 database.open(),
                 storage.open(),
-                store,
+                vectors.open(),
                 where.store,
-                serving=serving_collection(store, vectors.alias()),
+                alias=vectors.alias(),
                 progress=progress_to(context.log, f"store {where.store}: points written"),
             )
+            report = live.serving
         result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata=md.texts(store=where.store, collection=report.collection, model=report.model_id)
             | {"collection_asset": dg.MetadataValue.asset(dg.AssetKey("qdrant_collection"))}
@@ -119,6 +133,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 without_picture=report.counts.without_picture,
                 without_vector=report.counts.without_vector,
             )
+            | {"others": md.table(describe_points(each) for each in live.others)}
             | md.seconds(total=report.seconds)
             | {"dagster/row_count": dg.MetadataValue.int(report.counts.indexed)}
         )

@@ -1,0 +1,114 @@
+"""Where the serving alias pointed since when, and what searches were measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, text
+
+from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.catalog.models import AliasMove, SearchMeasurement
+
+
+@dataclass(frozen=True)
+class Move:
+    """One change of where the alias points."""
+
+    collection: str
+    previous: str | None
+    action: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measurement of the search; `figures` by name."""
+
+    collection: str
+    model_id: str
+    figures: Mapping[str, Any]
+    promoted: bool
+    at: datetime
+
+
+def record_move(
+    database: Database,
+    *,
+    alias: str,
+    collection: str,
+    previous: str | None,
+    action: str,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Note that `alias` points at `collection` from now on; `action` is a value of `AliasMove.action`."""
+    with database.session() as session:
+        session.add(
+            AliasMove(
+                alias=alias,
+                collection=collection,
+                previous=previous,
+                action=action,
+                details=dict(details) if details is not None else None,
+            )
+        )
+
+
+def moves(database: Database, alias: str) -> list[Move]:
+    """Every move of the alias, newest first."""
+    with database.session() as session:
+        rows = session.scalars(
+            select(AliasMove).where(AliasMove.alias == alias).order_by(AliasMove.created_at.desc())
+        )
+        return [Move(row.collection, row.previous, row.action, row.created_at) for row in rows]
+
+
+def record_measurement(
+    database: Database,
+    *,
+    alias: str,
+    collection: str,
+    model_id: str,
+    figures: Mapping[str, Any],
+    promoted: bool = False,
+) -> None:
+    """Keep a measurement; one that is `promoted` is what later ones are held against."""
+    with database.session() as session:
+        session.add(
+            SearchMeasurement(
+                alias=alias,
+                collection=collection,
+                model_id=model_id,
+                figures=dict(figures),
+                promoted=promoted,
+            )
+        )
+
+
+def measurements(database: Database, alias: str, *, limit: int = 60) -> list[Measured]:
+    """The last measurements of the alias, oldest first."""
+    with database.session() as session:
+        rows = session.scalars(
+            select(SearchMeasurement)
+            .where(SearchMeasurement.alias == alias)
+            .order_by(SearchMeasurement.created_at.desc())
+            .limit(limit)
+        ).all()
+        return [_measured(row) for row in reversed(rows)]
+
+
+def baseline(database: Database, alias: str, model_id: str) -> Measured | None:
+    """What a model's figures are held against: those of its last promotion, else its first ones."""
+    with database.session() as session:
+        row = session.scalars(
+            select(SearchMeasurement)
+            .where(SearchMeasurement.alias == alias, SearchMeasurement.model_id == model_id)
+            .order_by(SearchMeasurement.promoted.desc(), text("CASE WHEN promoted THEN created_at END DESC"))
+            .order_by(SearchMeasurement.created_at)
+            .limit(1)
+        ).first()
+        return _measured(row) if row is not None else None
+
+
+def _measured(row: SearchMeasurement) -> Measured:
+    return Measured(row.collection, row.model_id, row.figures, row.promoted, row.created_at)
