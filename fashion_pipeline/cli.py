@@ -132,26 +132,40 @@ def down(
 @app.command()
 def search(
     text: Annotated[str | None, typer.Argument(help="what to look for, in words")] = None,
-    like: Annotated[str | None, typer.Option(help="id of a product to find the like of")] = None,
+    like: Annotated[
+        list[str] | None, typer.Option(help="id of a product to find the like of; several make a taste")
+    ] = None,
+    unlike: Annotated[list[str] | None, typer.Option(help="id of a product that the taste dislikes")] = None,
     image: Annotated[Path | None, typer.Option(help="a picture to find the like of")] = None,
     store: Annotated[list[str] | None, typer.Option(help="only these stores")] = None,
+    brand: Annotated[str | None, typer.Option(help="only this brand")] = None,
     category: Annotated[str | None, typer.Option(help="only this category, or a level of it")] = None,
+    color: Annotated[str | None, typer.Option(help="only this colour")] = None,
+    gender: Annotated[str | None, typer.Option(help="only for female, male or unisex")] = None,
+    availability: Annotated[
+        str | None, typer.Option(help="only in_stock, out_of_stock, preorder, backorder")
+    ] = None,
     price_min: Annotated[float | None, typer.Option(help="in major units; give --currency too")] = None,
     price_max: Annotated[float | None, typer.Option(help="in major units; give --currency too")] = None,
     currency: Annotated[str | None, typer.Option(help="only prices in this ISO 4217 code")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
-    out: Annotated[Path | None, typer.Option(help="write a contact sheet: FILE.png")] = None,
+    out: Annotated[Path | None, typer.Option(help="write a contact sheet: FILE.png or FILE.html")] = None,
 ) -> None:
     """Search the serving collection by words, by a product or by a picture."""
     from fashion_pipeline.commands.search import SearchRequest, run_search
 
     request = SearchRequest(
         text=text,
-        like=like,
+        like=tuple(like or ()),
+        unlike=tuple(unlike or ()),
         image=image,
         stores=tuple(store or ()),
+        brand=brand,
         category=category,
+        color=color,
+        gender=gender,
+        availability=availability,
         price_min=price_min,
         price_max=price_max,
         currency=currency,

@@ -1,11 +1,11 @@
 """The ledger of points: what the vector store should hold for a store, and what it acknowledged."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Row, TextClause, text
 
 from fashion_pipeline.catalog.engine import Database
 
@@ -89,7 +89,7 @@ _DELETES = text(
 
 def changes(
     database: Database, collection: str, store_id: str, model_id: str, *, payload_version: str
-) -> Iterator[PointChange]:
+) -> Generator[PointChange]:
     """Products of a store to insert, give a new vector or a new payload, ordered by shard; streamed."""
     parameters = {
         "collection": collection,
@@ -97,18 +97,15 @@ def changes(
         "model": model_id,
         "version": payload_version,
     }
-    with database.engine.connect().execution_options(
-        stream_results=True, max_row_buffer=FETCH_ROWS
-    ) as connection:
-        for row in connection.execute(_CHANGES, parameters).mappings():
-            product = dict(row)
-            yield PointChange(
-                product.pop("change_kind"),
-                product.pop("change_shard"),
-                product.pop("change_sha256"),
-                product.pop("change_hash"),
-                product,
-            )
+    for row in _streamed(database, _CHANGES, parameters):
+        product = dict(row._mapping)
+        yield PointChange(
+            product.pop("change_kind"),
+            product.pop("change_shard"),
+            product.pop("change_sha256"),
+            product.pop("change_hash"),
+            product,
+        )
 
 
 def deletes(database: Database, collection: str, store_id: str) -> list[UUID]:
@@ -177,6 +174,9 @@ def mark_stale(database: Database, collection: str, product_ids: Iterable[UUID])
             )
 
 
+_EXPECTED = text(f"SELECT w.id, w.payload_hash, w.sha256, w.store_id FROM ({WANTED}) w ORDER BY w.id")
+
+
 def expected_points(
     database: Database, collection: str, model_id: str, stores: Sequence[str], *, payload_version: str
 ) -> Iterator[tuple[UUID, str, str, str]]:
@@ -187,11 +187,21 @@ def expected_points(
         "version": payload_version,
         "stores": list(stores),
     }
-    with database.engine.connect().execution_options(
-        stream_results=True, max_row_buffer=FETCH_ROWS
-    ) as connection:
-        statement = text(f"SELECT w.id, w.payload_hash, w.sha256, w.store_id FROM ({WANTED}) w ORDER BY w.id")
-        for part in connection.execute(statement, parameters).partitions(FETCH_ROWS):
+    for row in _streamed(database, _EXPECTED, parameters):
+        yield row[0], row[1], row[2], row[3]
+
+
+def _streamed(
+    database: Database, statement: TextClause, parameters: dict[str, Any]
+) -> Iterator[Row[*tuple[Any, ...]]]:
+    """Rows through a cursor of the server, which is closed wherever the caller stops."""
+    with (
+        database.engine.connect().execution_options(
+            stream_results=True, max_row_buffer=FETCH_ROWS
+        ) as connection,
+        connection.execute(statement, parameters) as result,
+    ):
+        for part in result.partitions(FETCH_ROWS):
             yield from part
 
 

@@ -33,6 +33,16 @@ class AsyncQuery(Protocol):
     ) -> list[PointHit]:
         """As `VectorStore.query`."""
 
+    async def retrieve_async(
+        self,
+        name: str,
+        ids: Sequence[UUID],
+        *,
+        with_vectors: bool = False,
+        fields: Sequence[str] | None = None,
+    ) -> dict[UUID, Point]:
+        """As `VectorStore.retrieve`."""
+
 
 def search(
     store: VectorStore,
@@ -106,14 +116,24 @@ def search_like(
         PermanentError: the product is not in the index.
     """
     with store.session(alias, "searching"):
-        example = _examples(store, alias, [product_id]).get(product_id)
-        if example is None or example.vector is None:
-            raise PermanentError(
-                f"product {product_id} is not in the index behind {alias!r}: it is delisted, has no picture, "
-                "or its store was not brought up to date yet"
-            )
-        narrowed = _without([example], filter, group=group)
-        return search(store, alias, example.vector, filter=narrowed, limit=limit, group=group, fields=fields)
+        example, narrowed = _like(_examples(store, alias, [product_id]), alias, product_id, filter, group)
+        return search(store, alias, example, filter=narrowed, limit=limit, group=group, fields=fields)
+
+
+async def search_like_async(
+    store: AsyncQuery,
+    alias: str,
+    product_id: UUID,
+    *,
+    filter: SearchFilter | None = None,
+    limit: int = 10,
+    group: bool = True,
+    fields: Sequence[str] | None = None,
+) -> list[PointHit]:
+    """`search_like` for an event loop, on a server."""
+    found = await store.retrieve_async(alias, [product_id], with_vectors=True, fields=(GROUP_FIELD,))
+    example, narrowed = _like(found, alias, product_id, filter, group)
+    return await search_async(store, alias, example, filter=narrowed, limit=limit, group=group, fields=fields)
 
 
 def recommend(
@@ -136,21 +156,69 @@ def recommend(
         PermanentError: none of the products is in the index.
     """
     with store.session(alias, "searching"):
-        found = _examples(store, alias, [*like, *unlike])
-        if not found:
-            raise PermanentError(
-                f"none of the {len(like) + len(unlike)} liked and disliked products is in the index behind "
-                f"{alias!r}"
-            )
-        taste = Taste(like=_vectors(found, like), unlike=_vectors(found, unlike))
+        taste, narrowed = _taste(
+            _examples(store, alias, [*like, *unlike]), alias, like, unlike, filter, group
+        )
         return store.query(
             alias,
             taste,
             limit=limit,
-            filter=_without(list(found.values()), filter, group=group),
+            filter=narrowed,
             group_by=GROUP_FIELD if group else None,
             fields=fields,
         )
+
+
+async def recommend_async(
+    store: AsyncQuery,
+    alias: str,
+    *,
+    like: Sequence[UUID],
+    unlike: Sequence[UUID] = (),
+    filter: SearchFilter | None = None,
+    limit: int = 10,
+    group: bool = True,
+    fields: Sequence[str] | None = None,
+) -> list[PointHit]:
+    """`recommend` for an event loop, on a server."""
+    found = await store.retrieve_async(alias, [*like, *unlike], with_vectors=True, fields=(GROUP_FIELD,))
+    taste, narrowed = _taste(found, alias, like, unlike, filter, group)
+    return await store.query_async(
+        alias,
+        taste,
+        limit=limit,
+        filter=narrowed,
+        group_by=GROUP_FIELD if group else None,
+        fields=fields,
+    )
+
+
+def _like(
+    found: dict[UUID, Point], alias: str, product_id: UUID, asked: SearchFilter | None, group: bool
+) -> tuple[Vector, SearchFilter]:
+    example = found.get(product_id)
+    if example is None or example.vector is None:
+        raise PermanentError(
+            f"product {product_id} is not in the index behind {alias!r}: it is delisted, has no picture, "
+            "or its store was not brought up to date yet"
+        )
+    return example.vector, _without([example], asked, group=group)
+
+
+def _taste(
+    found: dict[UUID, Point],
+    alias: str,
+    like: Sequence[UUID],
+    unlike: Sequence[UUID],
+    asked: SearchFilter | None,
+    group: bool,
+) -> tuple[Taste, SearchFilter]:
+    if not found:
+        raise PermanentError(
+            f"none of the {len(like) + len(unlike)} liked and disliked products is in the index behind {alias!r}"
+        )
+    taste = Taste(like=_vectors(found, like), unlike=_vectors(found, unlike))
+    return taste, _without(list(found.values()), asked, group=group)
 
 
 def _examples(store: VectorStore, alias: str, ids: Sequence[UUID]) -> dict[UUID, Point]:

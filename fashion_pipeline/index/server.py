@@ -218,8 +218,8 @@ class ServerStore(ServerCollections):
         for start in range(0, len(ids), _BATCH_POINTS):
             part = [str(id_) for id_ in ids[start : start + _BATCH_POINTS]]
             for record in self._retrieve_batch(name, part, with_vectors, payload_selector(fields)):
-                vector = np.asarray(record.vector, np.float32) if with_vectors else None
-                found[as_uuid(record.id)] = Point(as_uuid(record.id), vector, record.payload or {})
+                point = _point(record)
+                found[point.id] = point
         return found
 
     def _retrieve_batch(
@@ -311,6 +311,23 @@ class ServerStore(ServerCollections):
             return hits_of(await call_async(what, lambda: client.query_points(name, **arguments)))
         return hits_of(await call_async(what, lambda: client.query_points_groups(name, **arguments)))
 
+    async def retrieve_async(
+        self,
+        name: str,
+        ids: Sequence[UUID],
+        *,
+        with_vectors: bool = False,
+        fields: Sequence[str] | None = None,
+    ) -> dict[UUID, Point]:
+        """`retrieve` on the running loop's async client, for some ids."""
+        client = self.async_client()
+        wanted, payload = [str(id_) for id_ in ids], payload_selector(fields)
+        records = await call_async(
+            f"Qdrant at {self._where}, reading points of {check_name(name)}",
+            lambda: client.retrieve(name, wanted, with_payload=payload, with_vectors=with_vectors),
+        )
+        return {point.id: point for point in map(_point, records)}
+
     def close(self) -> None:
         """Close the sync client. An async one closes with `await store.async_client().close()`."""
         self.client.close()
@@ -318,6 +335,11 @@ class ServerStore(ServerCollections):
     def _count(self, points: int) -> None:
         with self._counting:
             self._written += points
+
+
+def _point(record: models.Record) -> Point:
+    vector = None if record.vector is None else np.asarray(record.vector, np.float32)
+    return Point(as_uuid(record.id), vector, record.payload or {})
 
 
 def _structs(points: list[Point], vectors: Vector) -> list[models.PointStruct]:

@@ -285,10 +285,11 @@ class _Batch:
     payloads: dict[UUID, Payload]
 
 
-def _batches(data: DataLocation, changes: Iterator[PointChange]) -> Generator[_Batch]:
-    while some := list(islice(changes, BATCH_POINTS)):
-        payloads = {change.product_id: _payload(change) for change in some if change.kind == "payload"}
-        yield _Batch(some, _whole(data, (each for each in some if each.kind != "payload")), payloads)
+def _batches(data: DataLocation, changes: Generator[PointChange]) -> Generator[_Batch]:
+    with closing(changes):
+        while some := list(islice(changes, BATCH_POINTS)):
+            payloads = {change.product_id: _payload(change) for change in some if change.kind == "payload"}
+            yield _Batch(some, _whole(data, (each for each in some if each.kind != "payload")), payloads)
 
 
 def _ahead(batches: Generator[_Batch]) -> Iterator[_Batch]:

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -207,6 +209,19 @@ def vector_of(digest: str) -> Vectors:
     drawn = np.random.default_rng(int(digest[:16], 16)).standard_normal(768).astype(np.float32)
     unit: Vectors = (drawn / np.linalg.norm(drawn)).astype(np.float32)
     return unit
+
+
+def other_model_folder(model: str, parent: Path) -> str:
+    """A copy of a model with another way of resizing: another model, which finds about as well."""
+    folder = parent / "other_model"
+    shutil.copytree(model.removeprefix("local-dir:"), folder)
+    (folder / "golden.json").unlink(missing_ok=True)  # belongs to the original
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    before = config["preprocess_cfg"].get("interpolation", "bicubic")
+    config["preprocess_cfg"]["interpolation"] = "bilinear" if before == "bicubic" else "bicubic"
+    path.write_text(json.dumps(config))
+    return f"local-dir:{folder}"
 
 
 def copy_sparse(source: Path, target: Path) -> None:

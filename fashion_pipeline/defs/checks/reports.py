@@ -55,9 +55,10 @@ def build(stores: FeedsConfig) -> list[dg.AssetChecksDefinition]:
     ) -> dg.AssetCheckResult:
         """Every point of the serving collection against PostgreSQL, id by id, in one stream.
 
-        Finds what a check by store cannot: points without a store, or of a store that left feeds.yaml. **When it
-        fails**: `fashion-pipeline index reconcile`, then `--repair`. Runs of the line that write meanwhile may show
-        as differences; they are gone when it runs again.
+        Finds what a check by store cannot: points without a store, or of a store that left feeds.yaml.
+
+        **When it fails**: `fashion-pipeline index reconcile`, then `--repair`. Runs of the line that write
+        meanwhile may show as differences; they are gone when it runs again.
         """
         store = vectors.open()
         stores = [each.id for each in feeds.open().stores]
