@@ -4,7 +4,16 @@ import dagster as dg
 from pydantic import Field
 
 from fashion_pipeline.defs import metadata as md
-from fashion_pipeline.defs.policies import GPU_POOL, SERVER_RETRIES, one_line_failures, progress_to
+from fashion_pipeline.defs.policies import (
+    CANDIDATE,
+    GPU_POOL,
+    LINE_SECONDS,
+    MAX_RUNTIME,
+    PRIORITY,
+    SERVER_RETRIES,
+    one_line_failures,
+    progress_to,
+)
 from fashion_pipeline.defs.resources import (
     DatabaseResource,
     EncoderResource,
@@ -16,9 +25,6 @@ from fashion_pipeline.feeds.config import FeedsConfig
 from fashion_pipeline.line.points import serving_collection
 from fashion_pipeline.line.promotion import MARGIN, MAX_PICTURES, fill_candidate, promote, rollback
 from fashion_pipeline.line.quality import comparison
-
-#: Below every run of the line, which has 0.
-LOW_PRIORITY = {"dagster/priority": "-10"}
 
 
 class FillConfig(dg.Config):
@@ -59,6 +65,7 @@ def fill_candidate_store(
             wanted=vectors.wanted(),
             load=encoder.load,
             max_pictures=config.max_pictures,
+            vector_type=encoder.vector_type(),
             progress=progress_to(context.log, f"store {store_id}: pictures embedded for the candidate"),
         )
     context.add_output_metadata(
@@ -136,7 +143,7 @@ def build(stores: FeedsConfig) -> list[dg.JobDefinition]:
     @dg.job(
         name="fill_candidate",
         partitions_def=dg.StaticPartitionsDefinition([store.id for store in stores.stores]),
-        tags=LOW_PRIORITY,
+        tags={PRIORITY: CANDIDATE, MAX_RUNTIME: LINE_SECONDS},
         executor_def=dg.in_process_executor,
         description=(
             "Fill the candidate that the settings name (FASHION_PIPELINE_MODEL, shards in QDRANT_TUNING): "
@@ -148,6 +155,7 @@ def build(stores: FeedsConfig) -> list[dg.JobDefinition]:
 
     @dg.job(
         name="promote",
+        tags={MAX_RUNTIME: LINE_SECONDS},
         executor_def=dg.in_process_executor,
         description="Point the alias at the candidate once it is complete, reconciled, green and finds as well.",
     )
@@ -156,6 +164,7 @@ def build(stores: FeedsConfig) -> list[dg.JobDefinition]:
 
     @dg.job(
         name="rollback",
+        tags={MAX_RUNTIME: LINE_SECONDS},
         executor_def=dg.in_process_executor,
         description="Point the alias back at the collection that served before.",
     )

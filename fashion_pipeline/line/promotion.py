@@ -11,6 +11,7 @@ from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.index_history import moves, record_measurement, record_move
 from fashion_pipeline.embeddings.encoder import Encoder
 from fashion_pipeline.embeddings.report import PipelineOptions
+from fashion_pipeline.embeddings.shards import VectorType
 from fashion_pipeline.errors import CollectionError, PermanentError
 from fashion_pipeline.index.reconcile import ReconcileReport
 from fashion_pipeline.index.store import VectorStore
@@ -110,6 +111,7 @@ def fill_candidate(
     load: Callable[[str], Encoder],
     max_pictures: int = MAX_PICTURES,
     options: PipelineOptions | None = None,
+    vector_type: VectorType = "float32",
     progress: Progress | None = None,
 ) -> FillReport:
     """Embed a store's pictures by the candidate's model and bring its points into the candidate's collection.
@@ -129,6 +131,7 @@ def fill_candidate(
         candidate_ref=wanted.model_ref,
         load=load,
         options=options,
+        vector_type=vector_type,
         progress=progress,
         most=max_pictures,
     )
