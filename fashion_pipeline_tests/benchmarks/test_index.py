@@ -57,7 +57,8 @@ def fill_catalogue(database: Database, data: DataLocation, model_id: str) -> dic
             text(
                 "INSERT INTO products (id, store_id, external_id, title, description, price, currency, image_url, "
                 "image_key, product_url, product_type, brand, color, gender, availability, item_group_id, "
-                "content_hash, snapshot_date, first_seen_on) SELECT gen_random_uuid(), :store, 'sku-' || n, 'A red dress no. ' || n, "
+                "content_hash, snapshot_date, first_seen_on) SELECT gen_random_uuid(), :store, 'sku-' || n, "
+                "'A red dress no. ' || n, "
                 "repeat('Washed linen with a long row of buttons. ', 8), 10 + n % 90, 'EUR', "
                 "'https://cdn.example/' || n || '.jpg', encode(sha256(('u' || n)::bytea), 'hex'), "
                 "'https://shop.example/' || n, 'Clothing > Dresses > Type ' || n % 40, 'Brand ' || n % 300, 'red', "
@@ -68,9 +69,10 @@ def fill_catalogue(database: Database, data: DataLocation, model_id: str) -> dic
         )
         connection.execute(
             text(
-                "INSERT INTO images (image_key, url, host, status, attempts, checked_on, sha256) "
+                "INSERT INTO images (image_key, url, host, status, attempts, checked_on, sha256, url_sha256) "
                 "SELECT encode(sha256(('u' || n)::bytea), 'hex'), 'https://cdn.example/' || n || '.jpg', "
-                "'cdn.example', 'fetched', 0, '2026-11-02', encode(sha256(n::text::bytea), 'hex') FROM generate_series(0, :last) n"
+                "'cdn.example', 'fetched', 0, '2026-11-02', encode(sha256(n::text::bytea), 'hex'), "
+                "encode(sha256(('url' || n)::bytea), 'hex') FROM generate_series(0, :last) n"
             ),
             {"last": PRODUCTS - 1},
         )

@@ -253,8 +253,8 @@ class Index(RuleBasedStateMachine):
         """The first time, or other bytes behind the same address."""
         self.model.bytes_at[address] = content
         self.execute(
-            "INSERT INTO images (image_key, url, host, status, attempts, checked_on, sha256) VALUES "
-            "(:key, :url, 'cdn.example', 'fetched', 0, '2026-11-02', :sha) "
+            "INSERT INTO images (image_key, url, host, status, attempts, checked_on, sha256, url_sha256) VALUES "
+            "(:key, :url, 'cdn.example', 'fetched', 0, '2026-11-02', :sha, :key) "
             "ON CONFLICT (image_key) DO UPDATE SET sha256 = excluded.sha256",
             key=self.key(address),
             url=f"https://cdn.example/{address}.jpg",
