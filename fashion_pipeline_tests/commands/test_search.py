@@ -1,8 +1,10 @@
 """`fashion-pipeline search`: by words, by a product, by a picture; within filters; as table, JSON and sheet."""
 
 import json
+import re
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +83,40 @@ def test_a_contact_sheet_is_written(here: SmallWorld, fashion_pipeline: Call) ->
     # With --json the output stays JSON.
     like = here.products()["alpha-2"]["id"]
     assert hits(fashion_pipeline("search", "--like", like, "--out", out, "--json"))
+
+
+def test_a_contact_sheet_as_a_page_needs_nothing_beside_it(
+    here: SmallWorld, fashion_pipeline: Call, tmp_path: Path
+) -> None:
+    rows = here.rows("alpha")
+    rows[1]["title"] = "Skirt <script>alert(1)</script>"
+    here.feed("alpha", SECOND, rows)
+    assert here.run("line", day=SECOND).success
+    out = tmp_path / "sheet.html"
+    said = fashion_pipeline("search", "blue skirt", "--store", "alpha", "--out", out, "--limit", 12)
+    assert said.code == 0, said.error
+    page = out.read_text(encoding="utf-8")
+    assert page.count('src="data:image/webp;base64,') == 12
+    assert "Skirt &lt;script&gt;" in page
+    assert "<script" not in page
+    assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]*\"", page)
+    assert "11.00" in page
+
+
+def test_a_taste_is_a_feed_without_what_it_was_told(here: SmallWorld, fashion_pipeline: Call) -> None:
+    ids = {name: str(row["id"]) for name, row in here.products().items()}
+    feed = hits(
+        fashion_pipeline(
+            "search", "--like", ids["alpha-0"], "--like", ids["alpha-1"], "--unlike", ids["alpha-2"], "--json"
+        )
+    )
+    assert feed
+    assert not {hit["id"] for hit in feed} & {ids[f"alpha-{number}"] for number in range(3)}
+    narrow = hits(
+        fashion_pipeline("search", "dress", "--availability", "in_stock", "--store", "beta", "--json")
+    )
+    assert {hit["store_id"] for hit in narrow} == {"beta"}
+    assert fashion_pipeline("search", "dress", "--brand", "Nobody").code == 1
 
 
 def test_titles_are_shown_as_they_are(here: SmallWorld, fashion_pipeline: Call) -> None:

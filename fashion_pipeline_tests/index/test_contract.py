@@ -10,6 +10,7 @@ import pytest
 
 from fashion_pipeline.errors import CollectionError
 from fashion_pipeline.index.store import VectorStore
+from fashion_pipeline.index.tuning import read_tuning
 from fashion_pipeline.index.types import PAYLOAD_INDEXES, SearchFilter, Taste, Vector
 from fashion_pipeline_tests.index.making import id_of, near, point, points, spec, vector_of
 
@@ -440,3 +441,39 @@ def test_engine_facts(store: VectorStore) -> None:
             assert check(), (facts.engine, fact, info)
         else:
             print(f"UNTESTED on {facts.engine}: {fact}")
+
+
+def test_a_bulk_load_ends_settled(store: VectorStore) -> None:
+    name = fresh()
+    store.ensure_collection(spec(name, deferred=True))
+    with store.bulk(name):
+        store.upsert(name, points(300))
+    info = store.settle(name)
+    assert (info.points, info.status) == (300, "green")
+    assert store.query(name, vector_of(7), limit=1)[0].id == id_of(7)
+
+
+def test_what_is_tuned_is_applied_to_the_live_collection_or_refused(store: VectorStore) -> None:
+    name = fresh()
+    store.ensure_collection(spec(name))
+    store.upsert(name, points(20))
+    tuned = read_tuning("hnsw_m=24,hnsw_ef_construct=128,quantization=int8,on_disk_vectors=true")
+    if store.facts().processes and not store.facts().status:
+        with pytest.raises(CollectionError, match="QDRANT_TUNING"):
+            store.ensure_collection(spec(name, tuning=tuned))
+        return
+    assert store.ensure_collection(spec(name, tuning=tuned)) is False
+    assert store.query(name, vector_of(7), limit=1)[0].id == id_of(7)
+    if not store.facts().status:
+        print(f"UNTESTED on {store.facts().engine}: tuning")
+        return
+    client: Any = store.client  # type: ignore[attr-defined]
+    config = client.get_collection(name).config
+    assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (24, 128)
+    assert config.quantization_config.scalar.type.value == "int8"
+    assert config.params.vectors.on_disk is True
+    with pytest.raises(CollectionError, match="shards"):
+        store.ensure_collection(spec(name, tuning=read_tuning("shards=7")))
+    store.ensure_collection(spec(name, tuning=read_tuning("quantization=none")))
+    assert client.get_collection(name).config.quantization_config is None
+    assert store.settle(name).status == "green"

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -16,7 +17,14 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from fashion_pipeline.errors import CollectionError, PermanentError, SettingsError, TransientError
-from fashion_pipeline.index.search import search, search_async
+from fashion_pipeline.index.search import (
+    recommend,
+    recommend_async,
+    search,
+    search_async,
+    search_like,
+    search_like_async,
+)
 from fashion_pipeline.index.server import ServerStore, connect
 from fashion_pipeline.index.types import SearchFilter
 from fashion_pipeline_tests.index.making import id_of, point, points, spec, vector_of
@@ -252,6 +260,7 @@ async def test_async_search_finds_what_sync_finds(memory: ServerStore) -> None:
     ]
     await twin.upsert("c", structs)
     made: list[AsyncQdrantClient] = []
+    likes: list[list[UUID]] = []
 
     def factory() -> AsyncQdrantClient:
         made.append(twin)
@@ -264,6 +273,19 @@ async def test_async_search_finds_what_sync_finds(memory: ServerStore) -> None:
         here = search(memory, "c", vector_of(3), **arguments)
         assert [hit.id for hit in there] == [hit.id for hit in here]
         assert there[0].id == id_of(3)
+    for found in (
+        await search_like_async(store, "c", id_of(3), limit=3, filter=SearchFilter(price_min=2)),
+        search_like(memory, "c", id_of(3), limit=3, filter=SearchFilter(price_min=2)),
+    ):
+        assert len(found) == 3
+        assert id_of(3) not in {hit.id for hit in found}
+        likes.append([hit.id for hit in found])
+    assert likes[0] == likes[1]
+    taste: dict[str, Any] = {"like": [id_of(1), id_of(2)], "unlike": [id_of(5)], "limit": 4}
+    feed = await recommend_async(store, "c", **taste)
+    assert [hit.id for hit in feed] == [hit.id for hit in recommend(memory, "c", **taste)]
+    with pytest.raises(PermanentError, match="not in the index"):
+        await search_like_async(store, "c", id_of(99))
     assert len(made) == 1
     with pytest.raises(CollectionError):
         await search_async(store, "gone", vector_of(3))
