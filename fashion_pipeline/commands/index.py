@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from rich.table import Table
 
@@ -43,7 +44,7 @@ def show_collections(settings: Settings) -> int:
     described = describe_rows(rows)
     table = Table(title=f"collections of the alias {settings.alias}", title_justify="left")
     for column in described[0]:
-        table.add_column(column, justify="right" if column in {"points", "complete", "waiting"} else "left")
+        table.add_column(column, justify=_side(column), overflow="fold")
     for row in described:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
     wide_console().print(table, markup=False)
@@ -150,3 +151,7 @@ def delete(settings: Settings, name: str) -> int:
 
 def _loader(settings: Settings) -> Callable[[str], Encoder]:
     return lambda model_ref: parts.open_encoder(settings, model_ref)
+
+
+def _side(column: str) -> Literal["left", "right"]:
+    return "right" if column in {"points", "complete", "waiting"} else "left"
