@@ -103,7 +103,7 @@ def test_another_model_there_and_back(
         collection = metadata(here.run("collection"), "qdrant_collection")
         assert collection["serving_collection"] == first
         assert collection["candidate_waiting"] == 0
-        shown = {record.data["collection"]: record.data for record in collection["collections"]}
+        shown = {record.data["collection"]: record.data for record in collection["collections"].records}
         assert (shown[first]["role"], shown[candidate]["role"]) == ("serving", "candidate")
         assert shown[candidate]["what_to_do"] == "promote it"
 
