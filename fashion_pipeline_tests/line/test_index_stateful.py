@@ -500,6 +500,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_points, "BATCH_POINTS", 2)
 
 
+@pytest.mark.timeout(1200)
 def test_days_against_the_model(
     database: Database, tmp_path: Path, models: tuple[str, str], small_batches: None
 ) -> None:
