@@ -62,9 +62,13 @@ class PointChange:
         return self.product["id"]  # type: ignore[no-any-return]
 
 
+#: In place of a payload's hash: the whole point is to be written again.
+_WHOLE = "whole"
+
 _CHANGES = text(
     f"""
-    SELECT CASE WHEN w.old_sha256 IS NULL THEN 'insert' WHEN w.old_sha256 <> w.sha256 THEN 'vector'
+    SELECT CASE WHEN w.old_sha256 IS NULL THEN 'insert'
+                WHEN w.old_sha256 <> w.sha256 OR w.old_payload_hash = '{_WHOLE}' THEN 'vector'
                 ELSE 'payload' END AS change_kind,
            w.shard_key AS change_shard, w.sha256 AS change_sha256, w.payload_hash AS change_hash,
            {_PAYLOAD_COLUMNS}
@@ -160,17 +164,22 @@ def forget_collection(database: Database, collection: str) -> None:
         )
 
 
-def mark_stale(database: Database, collection: str, product_ids: Iterable[UUID]) -> None:
-    """Make the next run write the payloads of these points, and whole points where the store has none."""
+def mark_stale(
+    database: Database, collection: str, product_ids: Iterable[UUID], *, whole: bool = False
+) -> None:
+    """Make the next run write these points' payloads, and whole points where the store has none or if `whole`.
+
+    Their rows stay: a product whose new picture is awaited is told by its row which vector it keeps.
+    """
     ids = list(product_ids)
     if ids:
         with database.connection() as connection:
             connection.execute(
                 text(
-                    "UPDATE index_entries SET payload_hash = '' "
+                    "UPDATE index_entries SET payload_hash = :hash "
                     "WHERE collection = :collection AND product_id = ANY(CAST(:ids AS uuid[]))"
                 ),
-                {"collection": collection, "ids": ids},
+                {"collection": collection, "ids": ids, "hash": _WHOLE if whole else ""},
             )
 
 

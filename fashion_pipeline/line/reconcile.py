@@ -174,7 +174,7 @@ class _Mending:
         found, self._found = self._found, []
         collection = self._serving.collection
         rewritten = [each.id for each in found if each.kind is DifferenceKind.STALE_VECTOR]
-        ledger.forget_points(self._database, collection, rewritten)
+        ledger.mark_stale(self._database, collection, rewritten, whole=True)
         again = {DifferenceKind.MISSING, DifferenceKind.STALE_PAYLOAD}
         ledger.mark_stale(self._database, collection, [each.id for each in found if each.kind in again])
         gone = [each.id for each in found if each.kind in _SURPLUS]

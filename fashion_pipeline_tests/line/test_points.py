@@ -338,6 +338,21 @@ def test_a_stale_vector_is_written_again(shop: Shop) -> None:
     assert same_vector(shop.indexed()["sku-3"], sha256(jpeg(300)))
 
 
+def test_a_stale_vector_is_mended_while_the_new_picture_is_awaited(shop: Shop) -> None:
+    rows = stock(shop)
+    shop.bring(DAY, rows)
+    shop.picture("3", jpeg(300))
+    shop.run(after(1), rows)
+    shop.images(after(1))
+    point = shop.indexed()["sku-3"]
+    wrong = point.payload | {"image_sha256": "f" * 64}
+    shop.index.upsert(shop.collection().collection, [Point(point.id, vector_of("f" * 64), wrong)])
+    mend(shop, stale_vector=1)
+    assert same_vector(shop.indexed()["sku-3"], sha256(jpeg(3))), (
+        "the old picture's, until the new one is there"
+    )
+
+
 def test_a_foreign_point_under_the_stores_name_goes(shop: Shop) -> None:
     shop.bring(DAY, stock(shop))
     foreign = Point(uuid.uuid4(), vector_of("cd" * 32), {"store_id": "shop", "external_id": "who?"})
