@@ -58,6 +58,8 @@ def names(said: Said) -> list[str]:
     return [line for line in said.out.splitlines() if "products-" in line]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_another_model_there_and_back(
     here: SmallWorld, fashion_pipeline: Call, other_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +136,8 @@ def test_another_model_there_and_back(
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_candidate_that_finds_less_is_not_promoted(
     here: SmallWorld, fashion_pipeline: Call, other_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
