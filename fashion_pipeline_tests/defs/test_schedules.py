@@ -235,6 +235,7 @@ def test_schedules_start_stopped_and_lead_to_their_jobs(definitions: dg.Definiti
     assert {name: each.job_name for name, each in found.items()} == {
         "due_stores": "line",
         "health_schedule": "health",
+        "reconcile_schedule": "reconcile",
         "quality_schedule": "quality",
         "housekeeping_schedule": "housekeeping",
     }
@@ -242,6 +243,7 @@ def test_schedules_start_stopped_and_lead_to_their_jobs(definitions: dg.Definiti
     assert {name: each.cron_schedule for name, each in found.items()} == {
         "due_stores": "0 * * * *",
         "health_schedule": "45 * * * *",
+        "reconcile_schedule": "15 4 * * *",
         "quality_schedule": "30 4 * * *",
         "housekeeping_schedule": "15 3 * * *",
     }
