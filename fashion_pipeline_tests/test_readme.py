@@ -32,7 +32,9 @@ def test_every_setting_is_in_the_table_and_no_other() -> None:
 
 
 def test_every_command_that_is_shown_exists() -> None:
-    shown = set(re.findall(r"(?:`|\$ )fashion-pipeline ((?:index |model |embeddings |feeds |images )?[a-z]+)", README))
+    shown = set(
+        re.findall(r"(?:`|\$ )fashion-pipeline ((?:index |model |embeddings |feeds |images )?[a-z]+)", README)
+    )
     assert shown
     assert shown <= command_names(app)
 
