@@ -234,6 +234,7 @@ def _xml(text: str, name: str) -> Detection:
         parser.feed(chunk)
     counts: dict[str, int] = {}
     children: dict[str, set[str]] = {}
+    paths: dict[str, set[str]] = {}
     for event, element in parser.read_events():
         tag = _local_name(element)
         if event == "end" and tag:
@@ -241,13 +242,14 @@ def _xml(text: str, name: str) -> Detection:
             if len(inner) >= 3:
                 counts[tag] = counts.get(tag, 0) + len(inner)
                 children.setdefault(tag, set()).update(inner)
+                paths.setdefault(tag, set()).update(_xml_paths(element))
     if not counts:
         raise FeedError(
             f"{name} is XML without records that have fields: it is no feed of a kind that is known"
         )
     record = next((tag for tag in RECORD_ELEMENTS if tag in counts), max(counts, key=lambda tag: counts[tag]))
     shown = sorted(children[record])
-    names = {normal_name(child) for child in children[record]}
+    names = {normal_name(child) for child in children[record]} | paths[record]
     for mapping in _known(("xml",)):
         right = record == mapping.records if mapping.records else record in RECORD_ELEMENTS
         if right and _fit(mapping, names)[0] >= FEW:
@@ -256,6 +258,16 @@ def _xml(text: str, name: str) -> Detection:
     return Detection(
         "xml", proposed.mapping.model_copy(update={"records": record}), tuple(shown), proposed.notes
     )
+
+
+def _xml_paths(record: Any) -> set[str]:
+    """The attributes of a record's element, and what stands in its children, as mappings name it."""
+    found = {f"@{normal_name(name)}" for name in record.attrib}
+    for child in record:
+        if name := _local_name(child):
+            found |= {f"{normal_name(name)}.@{normal_name(attribute)}" for attribute in child.attrib}
+            found |= {f"{normal_name(name)}.{normal_name(_local_name(inner))}" for inner in child}
+    return found
 
 
 def _local_name(element: Any) -> str:

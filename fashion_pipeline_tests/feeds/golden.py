@@ -60,6 +60,25 @@ AWIN_ADVERTISER_XML = (
     "<product><pid>P2</pid><name>Hose</name><price>19.90 GBP</price><purl>https://m.example/2</purl>"
     "<imgurl>https://m.example/4.jpg</imgurl></product></products>"
 )
+#: Datafeed DTD 1.5, what publishers download.
+AWIN_XML = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n'
+    '<!DOCTYPE cafProductFeed SYSTEM "http://productdata.awin.com/DTD/affiliate/datafeed.1.5.dtd">\n'
+    '<cafProductFeed><datafeed id="53075" merchantId="17697" merchantName="Mode"><prod id="301" lang="fr">'
+    "<brand><brandName>Acme</brandName></brand><cat><awCatId>149</awCatId><awCat>Dresses</awCat><mCat>Robes</mCat>"
+    "<merchantProductCategoryPath>Femme &gt; Robes</merchantProductCategoryPath></cat>"
+    '<price curr="EUR"><buynow>49.90</buynow><delivery>4.90</delivery><rrp>69.90</rrp></price>'
+    "<text><name><![CDATA[Robe & ceinture]]></name><desc>En lin</desc><promo>-20 %</promo></text>"
+    "<uri><awTrack>https://www.awin1.com/pclick.php?p=301&amp;a=1&amp;m=2</awTrack><awThumb>https://t.example/1</awThumb>"
+    "<mImage>https://m.example/1.jpg</mImage><alternateImage>https://m.example/2.jpg</alternateImage>"
+    "<alternateImageTwo>https://m.example/3.jpg</alternateImageTwo><mLink>https://m.example/p/1</mLink></uri>"
+    '<vertical id="5" name="fashion"><size>38</size></vertical><pId>A-1</pId><colour>Rouge</colour><cond>new</cond>'
+    "<ean>4006381333931</ean><parentId>G1</parentId></prod>"
+    '<prod id="302" in_stock="no"><price curr="GBP"><buynow>12.00</buynow></price><text><name>Scarf</name></text>'
+    "<uri><awTrack>https://www.awin1.com/pclick.php?p=302</awTrack></uri><pId>A-2</pId></prod>"
+    '<prod id="303"><price curr="GBP"><delivery>3.00</delivery></price><text><name>Hat</name></text><uri/><pId>A-3</pId>'
+    "</prod></datafeed></cafProductFeed>"
+)
 #: Columns are chosen in the feed's URL, so any subset comes in any order.
 AWIN_FEW_COLUMNS = (
     "merchant_product_id|product_name|search_price|currency|merchant_deep_link|merchant_image_url\n"

@@ -199,6 +199,33 @@ def test_awin_advertiser_xml(clean: Clean) -> None:
     )
 
 
+def test_awin_publisher_xml(clean: Clean) -> None:
+    """Values in groups and attributes; a delivery's price is nobody's price."""
+    result = clean(golden.AWIN_XML, "awin_xml")
+    assert _prices(result) == {"301": ("69.9", "49.9", "EUR"), "302": ("12", None, "GBP")}
+    assert [row["reasons"] for row in result.rejected] == [["price_missing"]]
+    _has(
+        result.rows["301"],
+        title="Robe & ceinture",
+        description="En lin",
+        brand="Acme",
+        gtin="4006381333931",
+        item_group_id="G1",
+        product_type="Femme > Robes",
+        color="red",
+        size="38",
+        condition="new",
+        product_url="https://m.example/p/1",
+        image_url="https://m.example/1.jpg",
+        additional_image_urls=["https://m.example/2.jpg", "https://m.example/3.jpg"],
+    )
+    _has(
+        result.rows["302"],
+        availability="out_of_stock",
+        product_url="https://www.awin1.com/pclick.php?p=302",
+    )
+
+
 def test_awin_of_few_columns(clean: Clean) -> None:
     result = clean(golden.AWIN_FEW_COLUMNS, "awin")
     assert _prices(result) == {"A1": ("12.5", None, "EUR"), "A2": ("1250", None, "EUR")}

@@ -54,6 +54,30 @@ def test_only_direct_children_are_fields(feed) -> None:
     assert "4.99 USD" in result.raws[0]
 
 
+def test_a_path_that_the_mapping_names_is_a_field(feed) -> None:
+    data = (
+        '<shop><offer id="7" sku="A"><name>One</name><cost unit="EUR"><now>5</now></cost><cost><now>6</now></cost>'
+        "<pictures><big><url>a</url><url>b</url></big></pictures></offer></shop>"
+    )
+    fields = {
+        "external_id": "@id",
+        "title": "name",
+        "price": "cost.now",
+        "currency": "cost.@unit",
+        "additional_image_urls": "pictures.big.url",
+    }
+    result = feed(data, "xml", mapping={"records": "offer", "fields": fields})
+    assert result.items == [
+        {
+            "external_id": "7",
+            "title": "One",
+            "price": "5",
+            "currency": "EUR",
+            "additional_image_urls": ["a", "b"],
+        }
+    ]
+
+
 def test_values_are_as_they_stand(feed) -> None:
     result = feed(
         _rss(

@@ -1,7 +1,8 @@
 """XML feeds: Google Merchant RSS 2.0 and Atom, and any file that repeats one element.
 
 A field is a direct child of the record's element, known by its local name, with or without `g:`; a child of
-a child (`g:shipping/g:price`) is no field. The parser loads no DTD, resolves no entity, opens no address.
+a child (`g:shipping/g:price`) is one only where the mapping names its path: `price.buynow`, and for attributes
+`@id`, `price.@curr`. The parser loads no DTD, resolves no entity, opens no address.
 """
 
 import re
@@ -107,6 +108,16 @@ def _value(child: Any) -> str:
     return child.text or child.get("href") or ""
 
 
+def _put(fields: Record, name: str, value: str) -> None:
+    """Add a value; a field that stands several times becomes a list."""
+    if name not in fields:
+        fields[name] = value
+    elif isinstance(before := fields[name], list):
+        before.append(value)
+    else:
+        fields[name] = [before, value]
+
+
 def _local(tag: str) -> tuple[bool, str]:
     """Whether a tag is of Google's namespace, and its local name."""
     namespace, brace, name = tag.rpartition("}")
@@ -122,6 +133,13 @@ class _Batch:
         self.records: list[Record] = []
         self.places: list[str] = []
         self.names: dict[str, tuple[bool, str]] = {}
+        mapping = source.mapping
+        candidates = {path for column in mapping.fields for path in mapping.candidates(column)}
+        #: Paths that the mapping asks for, and the elements on the way there.
+        self.paths = frozenset(path for path in candidates if "." in path or path.startswith("@"))
+        self.branches = frozenset(
+            path[:at] for path in self.paths for at, mark in enumerate(path) if mark == "."
+        )
 
     def add(self, element: Any) -> None:
         plain: Record = {}
@@ -136,17 +154,29 @@ class _Batch:
             if name == "link" and child.get("rel") not in (None, "alternate"):
                 continue  # Atom: links to itself, to comments, to an edit page
             fields = google if is_google else plain
-            value = _value(child)
-            if name not in fields:
-                fields[name] = value
-            elif isinstance(before := fields[name], list):
-                before.append(value)
-            else:
-                fields[name] = [before, value]
+            _put(fields, name, _value(child))
+        if self.paths:
+            self._add_inner(plain, element, "")
         # Where a record has both (Atom's own <id> beside <g:id>), Google's is meant.
         self.records.append({**plain, **google} if plain else google)
         number = self.source.tally.report.records + len(self.records)
         self.places.append(self.source.place(f"item {number} (line {element.sourceline})"))
+
+    def _add_inner(self, fields: Record, element: Any, prefix: str) -> None:
+        """Add what stands at the mapping's paths; `prefix` is the way from the record to this element."""
+        for attribute, value in element.attrib.items():
+            path = f"{prefix}@{normal_name(_local(attribute)[1])}"
+            if path in self.paths:
+                _put(fields, path, value)
+        for child in element:
+            known = self.names.get(child.tag) or self._name(child.tag)
+            if known is None:
+                continue
+            path = prefix + known[1]
+            if prefix and path in self.paths:
+                _put(fields, path, _value(child))
+            if path in self.branches:
+                self._add_inner(fields, child, f"{path}.")
 
     def _name(self, tag: Any) -> tuple[bool, str] | None:
         """Whether a child's tag is Google's, and its normalized name; None where it is no element."""
