@@ -155,7 +155,7 @@ class Cleaner:
                 for i, title in enumerate(titles):
                     if title is None and i not in deleted:
                         bad.setdefault(i, []).append((Reason.TITLE_MISSING, "no title"))
-        keep = [i for i in range(batch.size) if i not in bad and i not in deleted]
+        keep = [i for i in range(batch.size) if i not in bad and i not in deleted] if bad or deleted else None
         rows, unknown = self._rows(batch, columns, keep, ids, titles, money)
         return CleanedBatch(
             rows, rejected_rows(batch, bad, ids), deleted_rows(batch, deleted, bad, ids), unknown
@@ -217,20 +217,20 @@ class Cleaner:
         self,
         batch: ItemBatch,
         columns: dict[str, Sequence[Any]],
-        keep: list[int],
+        keep: list[int] | None,
         ids: list[str | None],
         titles: list[str | None],
         money: list[_Money],
     ) -> tuple[pa.RecordBatch, dict[str, Counter[str]]]:
-        everything = len(keep) == batch.size
+        """The clean rows of the items at `keep`, of all where it is None, and the values that no map knows."""
 
         def kept(values: Sequence[Any]) -> Sequence[Any]:
-            return values if everything else [values[i] for i in keep]
+            return values if keep is None else [values[i] for i in keep]
 
         def of(name: str) -> Sequence[Any]:
             return kept(columns[name]) if name in columns else [None] * size
 
-        size = len(keep)
+        size = batch.size if keep is None else len(keep)
         notes: Notes = {}
         out: dict[str, Sequence[Any]] = {"external_id": kept(ids), "title": kept(titles)}
         out["description"] = clean_texts("description", of("description"))

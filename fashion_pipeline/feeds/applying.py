@@ -48,8 +48,9 @@ class Applier:
                     sources.extend(found)
                     self.used.setdefault(column, {})[name] = None
             if sources:
-                merge = _lists if column in LIST_COLUMNS else _first
-                columns[column] = merge(sources)
+                columns[column] = (
+                    _lists(sources) if column in LIST_COLUMNS else _first(sources, plain=chunk.plain)
+                )
         current, regular = (columns.pop(name, None) for name in PRICE_PAIR)
         if current is not None or regular is not None:
             _pair(columns, current, regular)
@@ -63,7 +64,7 @@ class Applier:
         if starts is not None or ends is not None:
             _window(columns, starts or [None] * chunk.size, ends or [None] * chunk.size)
         if "image_url" in columns:
-            columns["image_url"] = [_listed(value) for value in columns["image_url"]]
+            columns["image_url"] = _all_listed(columns["image_url"])
         for column, table in self._mapping.values.items():
             if column in columns:
                 columns[column] = [_translated(value, table) for value in columns[column]]
@@ -86,11 +87,11 @@ def _scalar(value: Value) -> Value:
     return value
 
 
-def _first(sources: Sequence[list[Value]]) -> list[Value]:
+def _first(sources: Sequence[list[Value]], *, plain: bool) -> list[Value]:
     merged = sources[0]
     for source in sources[1:]:
         merged = [other if _blank(value) else value for value, other in zip(merged, source, strict=True)]
-    if list in set(map(type, merged)):
+    if not plain and list in set(map(type, merged)):
         merged = [_scalar(value) for value in merged]
     return merged
 
@@ -132,9 +133,14 @@ def _nested(text: str) -> list[str] | None:
     return None
 
 
-def _listed(value: Value) -> Value:
-    """A main picture's cell; several URLs in JSON become what cleaning takes apart."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+def _all_listed(values: list[Value]) -> list[Value]:
+    """Main pictures' cells; several URLs in JSON become what cleaning takes apart."""
+    table = {value: _listed(value) for value in values if isinstance(value, str)}
+    return [table[value] if isinstance(value, str) else value for value in values]
+
+
+def _listed(value: str) -> str:
+    if value.lstrip()[:1] in ("[", "{"):
         nested = _nested(value.strip())
         return value if nested is None else " ".join(nested)
     return value

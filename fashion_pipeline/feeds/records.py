@@ -31,6 +31,8 @@ class Chunk:
     place: list[str]
     raw: Callable[[int], str]
     names: tuple[str, ...] = ()
+    #: Every value is text: no lists, no None.
+    plain: bool = False
 
 
 Read: TypeAlias = "Chunk | BrokenRecord"

@@ -333,4 +333,5 @@ class _Rows:
             place=[self.source.place(f"line {n}") for n in at] if several else [f"line {n}" for n in at],
             raw=lambda i: json_text({name: column[i] for name, column in zip(header, cells, strict=True)}),
             names=tuple(indexes),
+            plain=True,
         )
