@@ -205,11 +205,14 @@ def check_feed(
     encoding: Annotated[
         str | None, typer.Option(help="for bytes that are no UTF-8 and name none: cp1252, shift_jis, ...")
     ] = None,
+    supplement: Annotated[
+        bool, typer.Option("--supplement", help="a file of ids and a few columns, joined to a feed")
+    ] = False,
 ) -> None:
     """Profile a feed before it is added: its kind, its columns, what would be rejected, and the entry to paste."""
     from fashion_pipeline.commands.feeds_check import CheckRequest, run_feeds_check
 
-    request = CheckRequest(source, format_name, currency, base_url, encoding)
+    request = CheckRequest(source, format_name, currency, base_url, encoding, supplement)
     raise typer.Exit(run_feeds_check(load_settings(), request))
 
 

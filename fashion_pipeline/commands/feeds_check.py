@@ -20,6 +20,12 @@ from fashion_pipeline.cleaning.guards import judge
 from fashion_pipeline.cleaning.reasons import Reason, RowWarning
 from fashion_pipeline.cleaning.run import CleanReport, clean_feed
 from fashion_pipeline.cleaning.schema import CONTENT_FIELDS
+from fashion_pipeline.commands.feeds_check_supplement import (
+    Sayer,
+    looks_like_supplement,
+    print_supplement,
+    profile_supplement,
+)
 from fashion_pipeline.errors import FeedError, SettingsError
 from fashion_pipeline.feeds.config import StoreConfig
 from fashion_pipeline.feeds.detect import Detection, detect, propose
@@ -61,6 +67,7 @@ class CheckRequest:
     currency: str | None = None
     base_url: str | None = None
     encoding: str | None = None
+    supplement: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,12 @@ def run_feeds_check(settings: Settings, request: CheckRequest) -> int:
     """Profile a feed and print what was found; 1 where the line would refuse it."""
     with tempfile.TemporaryDirectory() as folder:
         path, fetched = _bytes_of(settings, request, Path(folder))
+        if request.supplement or looks_like_supplement(path, request.format):
+            found = profile_supplement(
+                path, request.source, request.format, request.encoding, fetched, asked=request.supplement
+            )
+            print_supplement(found, Console())
+            return 1 if found.refused else 0
         profile = profile_feed(path, request, Path(folder), fetched)
     _print(profile, Console())
     return 1 if profile.refused_by else 0
@@ -243,7 +256,7 @@ def entry(profile: Profile) -> str:
 
 def _print(profile: Profile, console: Console) -> None:
     read, clean = profile.read, profile.clean
-    say = _Sayer(console)
+    say = Sayer(console)
     packed = f", packed as {read.compression}" if read.compression else ""
     say(f"format    {profile.store.format}")
     say(f"encoding  {read.encoding or 'binary'}{packed}")
@@ -282,16 +295,6 @@ def _print(profile: Profile, console: Console) -> None:
         say(f"the line would refuse this feed: {message}")
     say("\nfor feeds.yaml, below `stores:`\n")
     say(entry(profile))
-
-
-class _Sayer:
-    """Prints lines as they are: a feed's text may look like markup."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def __call__(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _columns(profile: Profile) -> Table:

@@ -23,7 +23,15 @@ from fashion_pipeline.errors import FeedError
 from fashion_pipeline.feeds import encoding as encodings
 from fashion_pipeline.feeds.decompress import Document, expand
 from fashion_pipeline.feeds.items import ReadReport
-from fashion_pipeline.feeds.mapping import Mapping, MappingLines, known_formats, load_mapping, normal_name
+from fashion_pipeline.feeds.mapping import (
+    PRODUCT_NEEDS,
+    SUPPLEMENT_NEEDS,
+    Mapping,
+    MappingLines,
+    known_formats,
+    load_mapping,
+    normal_name,
+)
 from fashion_pipeline.feeds.paths import Paths
 from fashion_pipeline.feeds.readers.delimited import DELIMITERS, HEADER_ROWS, split_cells
 from fashion_pipeline.feeds.readers.json_shapes import HEAD, KEY, find_records, sample_records
@@ -49,8 +57,8 @@ ORDER = (
 RENAMED = {"woocommerce_csv": english_names, "shopify_csv": old_names}
 #: Formats for files of no known kind, by reader.
 GENERAL = {"delimited": "delimited", "json": "json", "xml": "xml", "parquet": "parquet"}
-#: A kind is taken for known when the file has this many of its fields.
-FEW = 4
+#: A kind is taken for known when the file has this many of its fields; a supplement has an id and a few columns.
+FEW, FEW_OF_SUPPLEMENT = 4, 2
 XML_HEAD = 1 << 18
 XML_DECLARATION = re.compile(r"\A<\?xml[^>]*\?>")
 #: A price's field that names its currency: `price_min_usd`.
@@ -79,8 +87,8 @@ def synonyms() -> dict[str, list[str]]:
     return dict(yaml.safe_load(source.read_text(encoding="utf-8")))
 
 
-def detect(path: Path) -> Detection:
-    """The kind of the stored file at `path`.
+def detect(path: Path, needs: tuple[str, ...] = PRODUCT_NEEDS) -> Detection:
+    """The kind of the stored file at `path`; `needs` are the columns that it must have.
 
     Raises:
         FeedError: it is no feed (empty, a web page without products, a PDF, ...), or of no kind that is known.
@@ -89,10 +97,10 @@ def detect(path: Path) -> Detection:
         if not path.is_file() or not path.stat().st_size:
             raise FeedError(f"{path.name} is an empty file: the store sent nothing")
         expansion = expand(path, scratch)
-        return _detect(expansion.documents[0])
+        return _detect(expansion.documents[0], needs)
 
 
-def _detect(document: Document) -> Detection:
+def _detect(document: Document, needs: tuple[str, ...]) -> Detection:
     with document.open() as stream:
         head = stream.read(HEAD)
     kind = kind_of(head, encodings.Encoding("latin-1"))
@@ -106,7 +114,7 @@ def _detect(document: Document) -> Detection:
                 raise FeedError(
                     f"{document.name} is no whole Parquet file: truncated; fetch it again"
                 ) from error
-        return _general("parquet", list(names), {normal_name(name) for name in names})
+        return _general("parquet", list(names), {normal_name(name) for name in names}, needs)
     if kind in (Kind.EMPTY, Kind.PDF, Kind.PACKED):
         raise FeedError(f"{document.name} looks like {kind.value}: it is no feed")
     try:
@@ -120,12 +128,12 @@ def _detect(document: Document) -> Detection:
     if kind is Kind.HTML:
         return _html(text, head, document.name)
     if kind is Kind.XML:
-        return _xml(text, document.name)
+        return _xml(text, document.name, needs)
     if kind in (Kind.JSON_OBJECT, Kind.JSON_LIST):
-        return _json(text, document.name)
+        return _json(text, document.name, needs)
     if text.startswith("HDR|"):
         return Detection("rakuten", fields=("positions without names",))
-    return _delimited(text, document.name)
+    return _delimited(text, document.name, needs)
 
 
 def _html(text: str, head: bytes, name: str) -> Detection:
@@ -138,11 +146,15 @@ def _html(text: str, head: bytes, name: str) -> Detection:
     )
 
 
-def _known(readers: tuple[str, ...]) -> list[Mapping]:
+def _known(readers: tuple[str, ...], needs: tuple[str, ...]) -> list[Mapping]:
     """The mappings of known kinds of feeds, of these readers."""
     names = [name for name in known_formats() if name not in GENERAL.values()]
     names.sort(key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
-    return [mapping for name in names if (mapping := load_mapping(name)).reader in readers]
+    return [mapping for name in names if (mapping := load_mapping(name, needs=needs)).reader in readers]
+
+
+def _few(needs: tuple[str, ...]) -> int:
+    return FEW_OF_SUPPLEMENT if needs == SUPPLEMENT_NEEDS else FEW
 
 
 def _fit(mapping: Mapping, names: set[str]) -> tuple[int, int]:
@@ -156,7 +168,7 @@ def _fit(mapping: Mapping, names: set[str]) -> tuple[int, int]:
     return len(filled), len(known & names)
 
 
-def _general(reader: str, names: list[str], have: set[str]) -> Detection:
+def _general(reader: str, names: list[str], have: set[str], needs: tuple[str, ...]) -> Detection:
     """The general format of a reader with a proposed mapping."""
     fields: dict[str, tuple[str, ...]] = {}
     for column, known in synonyms().items():
@@ -167,7 +179,9 @@ def _general(reader: str, names: list[str], have: set[str]) -> Detection:
     else:
         fields.pop("price_low", None)
         fields.pop("price_high", None)
-    missing = [column for column in ("external_id", "title") if column not in fields]
+    missing = [column for column in needs if column not in fields]
+    if not missing and len(fields) < FEW_OF_SUPPLEMENT:
+        missing = ["a further column"]
     if missing:
         raise FeedError(
             f"no field of this {reader} file is known to be {' or '.join(missing)}; found: "
@@ -181,20 +195,22 @@ def _general(reader: str, names: list[str], have: set[str]) -> Detection:
     return Detection(GENERAL[reader], lines, tuple(names), (note,))
 
 
-def propose(format_name: str, names: tuple[str, ...]) -> Detection:
+def propose(format_name: str, names: tuple[str, ...], needs: tuple[str, ...] = PRODUCT_NEEDS) -> Detection:
     """A general format with a mapping proposed for these fields.
 
     Raises:
         FeedError: none of them is known to be an id or a title.
     """
     reader = next(reader for reader, name in GENERAL.items() if name == format_name)
-    return _general(reader, list(names), {normal_name(name) for name in names})
+    return _general(reader, list(names), {normal_name(name) for name in names}, needs)
 
 
-def _delimited(text: str, name: str) -> Detection:
+def _delimited(text: str, name: str, needs: tuple[str, ...]) -> Detection:
     lines = [line for line in text.splitlines()[:HEADER_ROWS] if line.strip()]
     fits: list[tuple[tuple[int, int], int, str, list[str]]] = []
     general: tuple[int, list[str]] = (0, [])
+    # Rows of groups of rows are no supplement's.
+    grouped = ("shopify_csv", "woocommerce_csv") if needs == PRODUCT_NEEDS else ()
     for line in lines:
         for delimiter in DELIMITERS:
             cells = split_cells(line, delimiter)
@@ -203,11 +219,11 @@ def _delimited(text: str, name: str) -> Detection:
                 continue
             by_name = sum(not names.isdisjoint(map(normal_name, known)) for known in synonyms().values())
             general = max(general, (by_name, cells), key=lambda one: one[0])
-            for place, mapping in enumerate(_known(("delimited", "shopify_csv", "woocommerce_csv"))):
+            for place, mapping in enumerate(_known(("delimited", *grouped), needs)):
                 if mapping.delimiter not in ("auto", delimiter):
                     continue
                 fit = _fit(mapping, RENAMED.get(mapping.reader, set)(names))
-                if fit[0] >= FEW:
+                if fit[0] >= _few(needs):
                     fits.append((fit, -place, mapping.format, cells))
     if fits:
         fit, _, best, cells = max(fits)
@@ -221,10 +237,10 @@ def _delimited(text: str, name: str) -> Detection:
             return Detection(best, fields=tuple(cells), notes=notes)
     if not general[1]:
         raise FeedError(f"{name} is text without a header of columns: it is no feed of a kind that is known")
-    return _general("delimited", general[1], {normal_name(cell) for cell in general[1]})
+    return _general("delimited", general[1], {normal_name(cell) for cell in general[1]}, needs)
 
 
-def _xml(text: str, name: str) -> Detection:
+def _xml(text: str, name: str, needs: tuple[str, ...]) -> Detection:
     parser = etree.XMLPullParser(
         events=("start", "end"), recover=True, resolve_entities=False, no_network=True
     )
@@ -239,7 +255,7 @@ def _xml(text: str, name: str) -> Detection:
         tag = _local_name(element)
         if event == "end" and tag:
             inner = {name for child in element if (name := _local_name(child))}
-            if len(inner) >= 3:
+            if len(inner) >= min(3, _few(needs)):
                 counts[tag] = counts.get(tag, 0) + len(inner)
                 children.setdefault(tag, set()).update(inner)
                 paths.setdefault(tag, set()).update(_xml_paths(element))
@@ -250,11 +266,11 @@ def _xml(text: str, name: str) -> Detection:
     record = next((tag for tag in RECORD_ELEMENTS if tag in counts), max(counts, key=lambda tag: counts[tag]))
     shown = sorted(children[record])
     names = {normal_name(child) for child in children[record]} | paths[record]
-    for mapping in _known(("xml",)):
+    for mapping in _known(("xml",), needs):
         right = record == mapping.records if mapping.records else record in RECORD_ELEMENTS
-        if right and _fit(mapping, names)[0] >= FEW:
+        if right and _fit(mapping, names)[0] >= _few(needs):
             return Detection(mapping.format, fields=tuple(shown))
-    proposed = _general("xml", shown, names)
+    proposed = _general("xml", shown, names, needs)
     return Detection(
         "xml", proposed.mapping.model_copy(update={"records": record}), tuple(shown), proposed.notes
     )
@@ -285,7 +301,7 @@ MARKS = {
 }
 
 
-def _json(text: str, name: str) -> Detection:
+def _json(text: str, name: str, needs: tuple[str, ...]) -> Detection:
     paths = Paths()
 
     def has(record: dict[str, Any], path: str) -> bool:
@@ -293,9 +309,7 @@ def _json(text: str, name: str) -> Detection:
         return path in fields or paths.get(fields, path) is not None
 
     def is_record(record: dict[str, Any]) -> bool:
-        return all(
-            any(has(record, known) for known in synonyms()[column]) for column in ("external_id", "title")
-        )
+        return all(any(has(record, known) for known in synonyms()[column]) for column in needs)
 
     if re.search(r'"@(?:type|graph)"\s*:', text[:XML_HEAD]):
         return Detection("jsonld", fields=("JSON-LD",))
@@ -315,4 +329,4 @@ def _json(text: str, name: str) -> Detection:
         for path in known
         if any(paths.get(paths.fields(record), path) for record in records)
     }
-    return _general("json", list(shown), have | ({KEY} if path and path.endswith("*") else set()))
+    return _general("json", list(shown), have | ({KEY} if path and path.endswith("*") else set()), needs)

@@ -50,6 +50,11 @@ class SupplementRows:
         self._rows: dict[str, Row] = {}
         self._parts: dict[str, _Part] = {}
 
+    @property
+    def by_id(self) -> dict[str, Row]:
+        """What the supplements say, by the id of the item; only columns that say something."""
+        return self._rows
+
     def add(self, name: str, parts: Iterable[ItemBatch | BrokenRecord]) -> None:
         """Take one supplement; `name` is for places."""
         found: dict[str, Row] = {}

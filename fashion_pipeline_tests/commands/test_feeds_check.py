@@ -1,11 +1,13 @@
 """`feeds check`: the profile of each real feed, and what a person is told of others."""
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import Result
 from typer.testing import CliRunner
 
 from fashion_pipeline.cli import app
@@ -126,6 +128,58 @@ def test_printed_for_a_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "format: google_csv",
     ):
         assert words in result.output, result.output
+
+
+def _checked(monkeypatch: pytest.MonkeyPatch, path: Path, text: str, *options: str) -> Result:
+    monkeypatch.setenv("FASHION_PIPELINE_PROFILE", "embedded")
+    monkeypatch.setenv("COLUMNS", "160")
+    path.write_text(text, encoding="utf-8")
+    return CliRunner().invoke(app, ["feeds", "check", str(path), *options])
+
+
+SUPPLEMENTS = [
+    ("id,color,size\n1,red,M\n2,,L\n2,,L\n,blue,S\n3,,\n", "google_csv", "color", "33%"),
+    ("aw_product_id|colour\n1|red\n2|\n2|\n|blue\n3|\n", "awin", "color", "33%"),
+    ("sku;farbe\n1;rot\n2;\n2;\n;blau\n3;\n", "delimited", "color", "33%"),
+    ('[{"sku": 1, "colour": "red"}, {"sku": 2}, {"sku": 2}, {"colour": "x"}, {"sku": 3}]', "json", "color", "33%"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [(), ("--supplement",)], ids=["told by its columns", "asked"])
+@pytest.mark.parametrize(("text", "format_name", "column", "filled"), SUPPLEMENTS)
+def test_a_supplement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, format_name: str, column: str, filled: str,
+    options: tuple[str, ...],
+) -> None:  # fmt: skip
+    result = _checked(monkeypatch, tmp_path / "colours", text, *options)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert f"format    {format_name}, a supplement" in result.output
+    assert "rows      5: 3 usable, 1 repeated, 1 unusable" in result.output
+    assert re.search(rf"{column} .*{filled}", result.output), result.output
+    assert ("it has ids but no title" in result.output) is not bool(options)
+    # The lines can be pasted into a store's entry.
+    lines = result.output[result.output.index("supplements:") :].replace("\n", "\n    ")
+    pasted = tmp_path / "feeds.yaml"
+    pasted.write_text(
+        "first_day: 2026-11-02\nstores:\n  - id: shop\n    format: google_csv\n    location: feed.csv\n"
+        f"    {lines}",
+        encoding="utf-8",
+    )
+    (part,) = load_feeds(pasted, environ={}).stores[0].supplements
+    assert part.format == format_name
+
+
+def test_a_supplement_of_which_most_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = _checked(monkeypatch, tmp_path / "s", "id,color\n1,red\n1,blue\n,green\n2,red\n")
+    assert result.exit_code == 1
+    assert "rows      4: 1 usable, 0 repeated, 3 unusable" in result.output
+    assert "the line would refuse this supplement" in result.output
+
+
+def test_ids_alone_are_no_supplement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = _checked(monkeypatch, tmp_path / "s", "id,weight\n1,5\n", "--supplement")
+    assert isinstance(result.exception, FeedError)
+    assert "known to be a further column; found: id, weight" in str(result.exception)
 
 
 def test_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
