@@ -55,12 +55,14 @@ def test_a_thousand_stores_by_eighty_days(tmp_path: Path, capsys: pytest.Capture
     small, big = (statistics.median(times) for times in zip(*pairs, strict=True))
     definitions = build_definitions(large)
     moment = datetime.combine(last, clock(12), UTC)
-    with dg.DagsterInstance.local_temp() as instance:
-        context = dg.build_schedule_context(
+    with (
+        dg.DagsterInstance.local_temp() as instance,
+        dg.build_schedule_context(
             instance=instance,
             scheduled_execution_time=moment,
             repository_def=definitions.get_repository_def(),
-        )
+        ) as context,
+    ):
         began = time.perf_counter()
         tick = definitions.resolve_schedule_def("due_stores").evaluate_tick(context)
         seconds = time.perf_counter() - began

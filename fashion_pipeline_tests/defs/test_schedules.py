@@ -148,12 +148,15 @@ def definitions(tmp_path: Path) -> dg.Definitions:
 def evaluate(
     definitions: dg.Definitions, moment: datetime, instance: dg.DagsterInstance | None = None
 ) -> Any:
-    with nullcontext(instance) if instance else dg.DagsterInstance.local_temp() as used:
-        context = dg.build_schedule_context(
+    # A context that is left open leaves the storage of an instance of its own as Dagster's current one.
+    with (
+        nullcontext(instance) if instance else dg.DagsterInstance.local_temp() as used,
+        dg.build_schedule_context(
             instance=used,
             scheduled_execution_time=moment,
             repository_def=definitions.get_repository_def(),
-        )
+        ) as context,
+    ):
         return definitions.resolve_schedule_def("due_stores").evaluate_tick(context)
 
 
