@@ -2,17 +2,20 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.catalog.index_history import record_measurement
 from fashion_pipeline.catalog.samples import sample_products
 from fashion_pipeline.demo.garments import Garment, draw
 from fashion_pipeline.demo.wording import caption
 from fashion_pipeline.embeddings.encoder import Encoder, load_encoder
 from fashion_pipeline.images.store import ImageStore
-from fashion_pipeline.line.quality import QualityReport, measure_search
+from fashion_pipeline.line.points import Serving
+from fashion_pipeline.line.quality import QualityReport, last_verdict, measure_search
 from fashion_pipeline_tests.line.conftest import DAY, FIELDS, item
 from fashion_pipeline_tests.line.shops import ALIAS, Shop, copy_sparse
 
@@ -119,3 +122,67 @@ def test_samples_are_the_same_for_the_same_seed_and_of_different_pictures(shop: 
     assert len(set(sample(10, 1))) == 10
     assert len(sample(100, 1)) == 30
     assert sample_products(shop.database, "another", size=10, seed=1) == []
+
+
+def figures(recall: float, precision: float) -> dict[str, Any]:
+    return {"title": {"recall_at_10": recall}, "category": {"precision_at_10": precision}}
+
+
+#: A promotion long ago, then the last one: recall@10 of titles 0.8, precision@10 of categories 0.4.
+PROMOTED = [(True, 0.3, 0.1), (False, 0.2, 0.1), (True, 0.8, 0.4)]
+
+
+@pytest.mark.parametrize(
+    ("recall", "precision", "kind"),
+    [
+        (0.8, 0.4, "ok"),
+        (0.785, 0.385, "ok"),
+        (0.95, 0.6, "ok"),
+        (0.775, 0.4, "drop"),
+        (0.8, 0.375, "drop"),
+        (0.41, 0.21, "drop"),
+        (0.39, 0.4, "collapse"),
+        (0.8, 0.19, "collapse"),
+        (0.0, 0.0, "collapse"),
+    ],
+)
+def test_figures_are_held_against_the_last_promotion(
+    database: Database, recall: float, precision: float, kind: str
+) -> None:
+    mine = Serving("products-mine", "mine", "local-dir:mine")
+    assert last_verdict(database, ALIAS, mine).kind == "ok"
+
+    def remember(promoted: bool, recall: float, precision: float, model: str = "mine") -> None:
+        record_measurement(
+            database,
+            alias=ALIAS,
+            collection=f"products-{model}",
+            model_id=model,
+            figures=figures(recall, precision),
+            promoted=promoted,
+        )
+
+    for each in PROMOTED:
+        remember(*each)
+    # A better model was tried and rolled back: its figures are no measure of this one.
+    remember(True, 1.0, 1.0, model="other")
+    remember(False, recall, precision)
+    remember(False, 0.0, 0.0, model="other")
+    found = last_verdict(database, ALIAS, mine)
+    assert found.kind == kind
+    assert f"title recall_at_10 is {recall:.4f}, it was 0.8000" in found.words
+    assert f"category precision_at_10 is {precision:.4f}, it was 0.4000" in found.words
+
+
+def test_without_a_promotion_figures_are_held_against_the_first(database: Database) -> None:
+    mine = Serving("products-mine", "mine", "local-dir:mine")
+    for recall in (0.9, 0.1, 0.85):
+        record_measurement(
+            database,
+            alias=ALIAS,
+            collection=mine.collection,
+            model_id=mine.model_id,
+            figures=figures(recall, 0.4),
+        )
+    found = last_verdict(database, ALIAS, mine)
+    assert (found.kind, "it was 0.9000" in found.words) == ("drop", True)
