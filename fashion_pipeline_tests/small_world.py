@@ -130,17 +130,17 @@ class SmallWorld:
         assets: Sequence[str] | None = None,
         instance: dg.DagsterInstance | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job; of the line, one partition. `assets` narrows it, as a click in the UI does.
+        """Run a job; of the line and of `fill_candidate`, one partition. `assets` narrows it, as in the UI.
 
         Each run has a Dagster instance of its own, unless one is given.
         """
-        key = LinePartition(store, day).key if job == "line" else None
+        keys = {"line": LinePartition(store, day).key, "fill_candidate": store}
         ops = {"ops": {name: {"config": each} for name, each in (config or {}).items()}}
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         with nullcontext(instance) if instance else dg.DagsterInstance.ephemeral() as used:
             return self.definitions.resolve_job_def(job).execute_in_process(
                 instance=used,
-                partition_key=key,
+                partition_key=keys.get(job),
                 run_config=ops | quiet,
                 raise_on_error=False,
                 asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
