@@ -261,6 +261,16 @@ def has_entries(database: Database, collection: str, store_id: str) -> bool:
         return bool(found)
 
 
+def count_entries(database: Database, collection: str, store_id: str) -> int:
+    """How many points of the store the collection acknowledged."""
+    with database.connection() as connection:
+        found = connection.scalar(
+            text("SELECT count(*) FROM index_entries WHERE collection = :collection AND store_id = :store"),
+            {"collection": collection, "store": store_id},
+        )
+        return int(found or 0)
+
+
 @dataclass(frozen=True)
 class PointCounts:
     """How a store's active products stand in a collection, in products."""

@@ -192,6 +192,7 @@ def describe_points(report: PointsReport) -> dict[str, object]:
         "deleted": report.deleted,
         "indexed": counts.indexed,
         "waiting": counts.active - counts.without_picture - counts.indexed,
+        "repair": "" if report.counted is None or report.counted.agrees else report.counted.remedy,
     }
 
 

@@ -1,5 +1,6 @@
 """`qdrant_collection` and `product_points`: the collection, and the points that should be in it."""
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,10 @@ from fashion_pipeline.index.collection import collection_name, ensure_serving
 from fashion_pipeline.index.payload import PAYLOAD_VERSION, payload_for
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.tuning import Tuning
-from fashion_pipeline.index.types import CollectionInfo, CollectionSpec, Health, Payload, Point
+from fashion_pipeline.index.types import CollectionInfo, CollectionSpec, Health, Payload, Point, SearchFilter
 from fashion_pipeline.storage import DataLocation
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
 
@@ -54,8 +57,32 @@ class CollectionReport:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """A store's points after the last write: those that the collection has, and those that it acknowledged."""
+
+    store_id: str
+    collection: str
+    points: int
+    acknowledged: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the collection has as many as it acknowledged."""
+        return self.points == self.acknowledged
+
+    @property
+    def remedy(self) -> str:
+        """What to do where they differ."""
+        return (
+            f"{self.collection!r} has {self.points:,} points of store {self.store_id} and acknowledged "
+            f"{self.acknowledged:,}: it lost writes, was restored, or something else writes to it; mend it with "
+            f"`fashion-pipeline index reconcile --collection {self.collection} --store {self.store_id} --repair`"
+        )
+
+
+@dataclass(frozen=True)
 class PointsReport:
-    """What bringing a store's points up to date did, in points."""
+    """What bringing a store's points up to date did, in points; `counted` where anything was written."""
 
     collection: str
     model_id: str
@@ -65,6 +92,7 @@ class PointsReport:
     deleted: int
     counts: PointCounts
     seconds: float
+    counted: Counted | None = None
 
 
 def prepare_collection(
@@ -246,6 +274,11 @@ def write_points_locked(
         ids = leaving[start : start + BATCH_POINTS]
         vectors.delete(serving.collection, ids)
         ledger.forget_points(database, serving.collection, ids)
+    counted = None
+    if leaving or any(done.values()):
+        counted = count_points(database, vectors, store_id, serving.collection)
+        if not counted.agrees:
+            logger.warning("%s", counted.remedy)
     counts = ledger.point_counts(database, serving.collection, store_id, serving.model_id)
     return PointsReport(
         serving.collection,
@@ -256,6 +289,20 @@ def write_points_locked(
         len(leaving),
         counts,
         time.perf_counter() - began,
+        counted,
+    )
+
+
+def count_points(database: Database, vectors: VectorStore, store_id: str, collection: str) -> Counted:
+    """Count a store's points in a collection against what the ledger says that it acknowledged.
+
+    It sees writes that were lost after all, which the difference to the ledger cannot; it is no comparison of ids.
+    """
+    return Counted(
+        store_id,
+        collection,
+        vectors.count(collection, SearchFilter(store=store_id)),
+        ledger.count_entries(database, collection, store_id),
     )
 
 

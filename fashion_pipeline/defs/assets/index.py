@@ -15,7 +15,7 @@ from fashion_pipeline.defs.resources import (
 )
 from fashion_pipeline.index.payload import payload_for
 from fashion_pipeline.line.live import collection_rows, describe_points, describe_rows, write_live_points
-from fashion_pipeline.line.points import prepare_collection
+from fashion_pipeline.line.points import Counted, prepare_collection
 
 
 def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
@@ -133,6 +133,7 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 without_picture=report.counts.without_picture,
                 without_vector=report.counts.without_vector,
             )
+            | _counted(report.counted)
             | {"others": md.table(describe_points(each) for each in live.others)}
             | md.seconds(total=report.seconds)
             | {"dagster/row_count": dg.MetadataValue.int(report.counts.indexed)}
@@ -152,6 +153,15 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
         )
 
     return [qdrant_collection, product_points]
+
+
+def _counted(counted: Counted | None) -> md.Metadata:
+    """What was counted after the last write, and what to do where that is not what was acknowledged."""
+    if counted is None:
+        return {}
+    return md.counts(points_counted=counted.points, points_acknowledged=counted.acknowledged) | md.texts(
+        repair=None if counted.agrees else counted.remedy
+    )
 
 
 def _payload_columns() -> list[tuple[str, str, str, bool]]:
