@@ -107,6 +107,10 @@ class Source:
         """`where`, with the document's name where there are several."""
         return where if self.documents == 1 else f"{self.name}, {where}"
 
+    def mended(self, what: str, where: str) -> None:
+        """Count something that was mended at `where`."""
+        self.tally.mended(what, self.place(where))
+
 
 def json_text(value: Any) -> str:
     """`value` as JSON text, as `raw` gives it."""

@@ -126,12 +126,56 @@ def test_a_broken_element_of_a_list_costs_itself(feed) -> None:
     assert [(b.record, b.raw) for b in result.broken] == [(2, '{"id": 2,}')]
 
 
+ONE, TWO = '{"id": 1, "name": "a"}', '{"id": 2, "name": "b"}'
+
+
+@pytest.mark.parametrize(
+    ("data", "ids", "place"),
+    [
+        (f"[{ONE}, {TWO},]", ["1", "2"], "line 1"),
+        (f"[\n{ONE},\n{TWO},\n]\n", ["1", "2"], "line 4"),
+        (f'{{"items": [{ONE}, {TWO} , ], "total": 2}}', ["1", "2"], "line 1"),
+        (f'{{"items": [{ONE}, {TWO}], "total": 2, }}', ["1", "2"], "line 1"),
+        (f'{{"a": {ONE}, "b": {TWO},\n}}', ["1", "2"], "line 2"),
+        (f"{ONE},\n{TWO}", ["1", "2"], "line 1"),
+        (f"{ONE}\n{TWO},", ["1", "2"], "line 2"),
+    ],
+)
+def test_a_comma_before_the_end_is_passed_over_and_counted(
+    feed, data: str, ids: list[str], place: str
+) -> None:
+    result = feed(data, "json", mapping=OWN)
+    assert result.column("external_id") == ids
+    assert [(each.count, each.places) for each in result.report.recoveries] == [(1, (place,))]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [f'[{ONE}, {{"id": 2,}}]', f'[{ONE}, {{"id": 2, "x": [1,]}}]', f'[{ONE}, {{"id": 2 "name": 3}}]'],
+)
+def test_a_broken_last_element_costs_itself_and_is_not_called_cut(feed, data: str) -> None:
+    result = feed(data, "json", mapping=OWN)
+    assert result.column("external_id") == ["1"]
+    assert [(each.record, each.raw) for each in result.broken] == [(2, data[len(ONE) + 3 : -1])]
+    assert "truncated" not in result.broken[0].reason
+
+
+def test_a_single_broken_record_is_not_called_cut(feed) -> None:
+    with pytest.raises(
+        FeedError, match=r"0 products .1 broken records, the first at record 1 .line 1.: [EI]"
+    ):
+        feed('{"id": 1, "name": "a",}', "json", mapping={**OWN, "records": "."})
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         ('{"id": 1, "name": "a"}\n{"id": 2, "na', "line 2: the last line is no whole JSON value: truncated"),
         ('[{"id": 1, "name": "a"}, {"id": 2', "truncated"),
         ('{"a": {"id": 1, "name": "a"}, "b": {"id": 2', "truncated"),
+        (f"[{ONE}, {TWO},", "truncated"),
+        (f'[{ONE}, {{"id": "2\\', "truncated"),
+        (f'[{ONE}, {{"id": 2, "x": [1, 2}}', "truncated"),
         ('{"a": {"id": 1, "name": "a"}, ', "truncated"),
         ('{"a": {"id": 1, "name": "a"}, "b"', "truncated"),
         ('{"total": 3, "page": 1}', "nothing in the JSON looks like a list of records; found: total, page"),

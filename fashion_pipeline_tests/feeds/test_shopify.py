@@ -185,7 +185,7 @@ def test_the_list_does_not_depend_on_chunks(size: int) -> None:
     text = json.dumps({"before": [1, {"products": [0]}], "products": values, "after": {"x": 1}}, indent=1)
     text = text.replace("1.5,", "1.50,")
     chunks = (text[n : n + size] for n in range(0, len(text), size))
-    products = JsonList(chunks, "x", "products")
+    products = JsonList(chunks, "x", "products", lambda what, where: None)
     elements: list[Element] = list(products)
     assert [element.value for element in elements] == [
         {"a": "x\\\"y]}", "n": "1.50", "l": ["1", ["2"]]}, "12345", "s,]", None, [], {"é": "ü\n"},

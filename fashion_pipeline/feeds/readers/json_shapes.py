@@ -50,7 +50,7 @@ def json_elements(source: Source, is_record: IsRecord) -> Iterator[Element]:
                 f"records; found: {_shown(head)}; say where they are by `mapping: {{records: ...}}`, or set "
                 "the right `format:`"
             )
-        elements = JsonList(whole, source.name, path)
+        elements = JsonList(whole, source.name, path, source.mended)
         yield from elements
         if not elements.found:
             raise FeedError(
@@ -79,9 +79,14 @@ def in_lines(head: str) -> bool:
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(DECODER.decode(line), dict)
+        return isinstance(DECODER.decode(_without_comma(line)), dict)
     except (json.JSONDecodeError, RecursionError):
         return False
+
+
+def _without_comma(line: str) -> str:
+    """A line without the comma that may stand behind its value: lines out of the middle of a list."""
+    return line.rstrip().removesuffix(",")
 
 
 def _lines(chunks: Iterator[str], source: Source) -> Iterator[Element]:
@@ -94,7 +99,10 @@ def _lines(chunks: Iterator[str], source: Source) -> Iterator[Element]:
             yield Element(number, at, None, "too long", line[:10_000], own_line=True)
             continue
         try:
-            value, problem = DECODER.decode(line), ""
+            plain = _without_comma(line)
+            value, problem = DECODER.decode(plain), ""
+            if plain != line.rstrip():
+                source.mended("commas behind the JSON values of lines passed over", f"line {at}")
         except json.JSONDecodeError as error:
             if not line.endswith("\n"):
                 raise FeedError(
@@ -143,7 +151,7 @@ def sample_records(head: str, path: str | None) -> list[dict[str, Any]]:
         values: Any = []
         for line in head.split("\n")[:50]:
             if _is_object(line):
-                values.append(DECODER.decode(line))
+                values.append(DECODER.decode(_without_comma(line)))
     else:
         values = _tolerant(head)
         for name in (path or "").split("."):

@@ -6,7 +6,7 @@ also when the document is one line. Numbers stay the text that they are in the d
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ SPACE = re.compile(r"[ \t\r\n]*")
 TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 #: Keys beside the list that are kept, for what they may tell of an error.
 KEYS_KEPT = 20
+TRAILING = "commas before the end of the JSON list passed over"
 CUT = "the JSON ends early: truncated; fetch it again"
 
 
@@ -50,11 +51,14 @@ class JsonList:
 
     The list is the document itself, or stands in the document's object at `path`: names with dots between
     them; a last `*` means the values of the object there, `.` the document itself as the one element.
+    A comma before the end of the list is passed over, and told to `mended` with its place.
     `found` says afterwards whether there was one. What stands beside it is in `outside`, for what it may tell.
     """
 
-    def __init__(self, chunks: Iterator[str], name: str, path: str) -> None:
-        self._chunks, self._name = chunks, name
+    def __init__(
+        self, chunks: Iterator[str], name: str, path: str, mended: Callable[[str, str], None]
+    ) -> None:
+        self._chunks, self._name, self._mended = chunks, name, mended
         self._path = ["."] if path == "." else path.split(".")
         self._buffer, self._at, self._line, self._ended = "", 0, 1, False
         self.found = False
@@ -86,6 +90,8 @@ class JsonList:
                 return
             if number:
                 self._expect(",")
+                if self._trailing("}"):
+                    continue
             number += 1
             try:
                 if not self._peek():
@@ -117,9 +123,17 @@ class JsonList:
                 return
             if number:
                 self._expect(",")
-                self._peek()
+                if self._trailing("]"):
+                    continue
             number += 1
             yield self._element(number)
+
+    def _trailing(self, end: str) -> bool:
+        """Whether the list or object ends after the comma that was just read: nothing is lost by that."""
+        if self._peek() != end:
+            return False
+        self._mended(TRAILING, f"line {self._line}")
+        return True
 
     def _element(self, number: int, key: str = "") -> Element:
         line = self._line
@@ -180,7 +194,7 @@ class JsonList:
                 if cut and not self._ended:
                     self._more()
                     continue
-                if cut:
+                if cut and (error.msg.startswith("Unterminated string") or not self._closed()):
                     raise self._error(CUT) from error
                 raise _MalformedError(error.msg) from error
             except RecursionError as error:
@@ -192,16 +206,22 @@ class JsonList:
             self._advance(end)
             return value
 
+    def _closed(self) -> int:
+        """Where the value that begins here ends by its brackets; 0 where it does not, as far as is read."""
+        depth = 0
+        for token in TOKEN.finditer(self._buffer, self._at):
+            mark = token.group()
+            depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(mark, 0)
+            if depth <= 0 and mark in "}]":
+                return token.end()
+        return 0
+
     def _pass_over(self) -> None:
         """Pass over an element that is not well-formed, by its brackets."""
         while True:
-            depth = 0
-            for token in TOKEN.finditer(self._buffer, self._at):
-                mark = token.group()
-                depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(mark, 0)
-                if depth <= 0 and mark in "}]":
-                    self._advance(token.end())
-                    return
+            if end := self._closed():
+                self._advance(end)
+                return
             if self._ended:
                 raise self._error(CUT)
             self._more()

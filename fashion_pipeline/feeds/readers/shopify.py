@@ -35,7 +35,7 @@ def read_shopify(source: Source) -> Iterator[Read]:
     key = source.mapping.records or "products"
     products = _Products(source)
     with source.open() as stream:
-        listed = JsonList(text_chunks(stream, source.encoding), source.name, key)
+        listed = JsonList(text_chunks(stream, source.encoding), source.name, key, source.mended)
         for element in listed:
             yield from products.take(element)
         if not listed.found:
