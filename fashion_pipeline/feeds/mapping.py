@@ -16,7 +16,16 @@ from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.feeds.items import ITEM_COLUMNS
 
 ReaderName: TypeAlias = Literal[
-    "xml", "delimited", "shopify", "shopify_csv", "woocommerce_csv", "json", "jsonld", "rakuten", "parquet"
+    "xml",
+    "delimited",
+    "shopify",
+    "shopify_csv",
+    "woocommerce_csv",
+    "json",
+    "woocommerce_rest",
+    "jsonld",
+    "rakuten",
+    "parquet",
 ]
 PageStyle: TypeAlias = Literal["shopify", "woocommerce"]
 

@@ -36,6 +36,7 @@ from fashion_pipeline.feeds.readers.rakuten import read_rakuten
 from fashion_pipeline.feeds.readers.shopify import read_shopify
 from fashion_pipeline.feeds.readers.shopify_csv import read_shopify_csv
 from fashion_pipeline.feeds.readers.woocommerce_csv import read_woocommerce_csv
+from fashion_pipeline.feeds.readers.woocommerce_rest import read_woocommerce_rest
 from fashion_pipeline.feeds.readers.xml import read_xml
 from fashion_pipeline.feeds.records import Chunk, Read, Source, Tally
 from fashion_pipeline.feeds.sniff import ADVICE, EXPECTED, Kind, html_charset, html_title, json_error, kind_of
@@ -44,12 +45,13 @@ from fashion_pipeline.feeds.supplements import SupplementFile, SupplementRows
 _T = TypeVar("_T")
 
 #: Changes whenever the same bytes and configuration give other items than before.
-READER_VERSION = "5"
+READER_VERSION = "6"
 HEAD = 1 << 16
 READERS: dict[str, Callable[[Source], Iterator[Read]]] = {
     "xml": read_xml,
     "delimited": read_delimited,
     "json": read_json,
+    "woocommerce_rest": read_woocommerce_rest,
     "jsonld": read_jsonld,
     "shopify": read_shopify,
     "shopify_csv": read_shopify_csv,
@@ -152,6 +154,7 @@ class FeedReader:
         self._tally = Tally(self.report)
         self._supplements: SupplementRows | None = None
         self._seen: set[int] = set()
+        self._known: dict[str, frozenset[str]] = {}
         self._scratch = ExitStack()
         # A reader that nobody iterates must not leave an archive open.
         weakref.finalize(self, self._scratch.close)
@@ -244,7 +247,22 @@ class FeedReader:
             base_url=_base_url(self._store),
             documents=len(self._documents),
             seen=self._seen,
+            whole=self._whole,
+            known=self._known,
         )
+
+    def _whole(self) -> Iterator[Source]:
+        for document in self._documents:
+            encoding, _ = encodings.decide(
+                document.name,
+                document.open,
+                charset=self._charset,
+                fallback=self._store.encoding_fallback,
+            )
+            tally = Tally(ReadReport())
+            yield Source(
+                document.name, self._opener(document), encoding, self._mapping, tally, self._batch_size
+            )
 
     def _opener(self, document: Document) -> Callable[[], BinaryIO]:
         if self._mapping.reader != "parquet":

@@ -1,7 +1,7 @@
 """What passes between readers and mapping: chunks of source records in columns, and the tally of a read."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeAlias
 
@@ -102,6 +102,10 @@ class Source:
     documents: int = 1
     #: Ids of records that earlier documents of the same crawl held.
     seen: set[int] = field(default_factory=set)
+    #: All documents of the file once more, for a reader that looks at the whole before it reads; they count nothing.
+    whole: Callable[[], Iterator["Source"]] = lambda: iter(())
+    #: What such a look found, by its name.
+    known: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def place(self, where: str) -> str:
         """`where`, with the document's name where there are several."""

@@ -42,6 +42,7 @@ EXPECTED = {
     "jsonld": (Kind.HTML, Kind.JSON_OBJECT, Kind.JSON_LIST),
     "shopify": (Kind.JSON_OBJECT, Kind.JSON_LIST),
     "json": (Kind.JSON_OBJECT, Kind.JSON_LIST, Kind.TEXT),
+    "woocommerce_rest": (Kind.JSON_OBJECT, Kind.JSON_LIST, Kind.TEXT),
     "parquet": (Kind.PARQUET,),
 }
 HTML = re.compile(

@@ -385,11 +385,8 @@ def test_woocommerce_csv_in_other_languages(clean: Clean, language: str) -> None
 def test_woocommerce_rest_v3(clean: Clean) -> None:
     result = clean(golden.WOO_REST, "woocommerce_rest", currency="USD")
     assert _prices(result) == {"794": ("21.99", None, "USD"), "800": ("10", "8", "USD")}
-    assert result.report.context == {"status draft": 1}
-    assert {row["external_id"]: row["reasons"] for row in result.rejected} == {
-        "799": ["price_range"],
-        "803": ["price_missing"],
-    }
+    assert result.report.context == {"variable product": 1, "status draft": 1}
+    assert {row["external_id"]: row["reasons"] for row in result.rejected} == {"803": ["price_missing"]}
     _has(
         result.rows["794"],
         title="Premium & Tee",

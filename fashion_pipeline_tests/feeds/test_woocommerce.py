@@ -1,6 +1,8 @@
 """WooCommerce: the export's parents and variations, the Store API's minor units, a dump of REST v3."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +125,58 @@ def test_rest_v3_dump(feed) -> None:
     ]  # fmt: skip
     result = feed(json.dumps(products), "woocommerce_rest")
     assert result.column("external_id") == ["1", "21", "4"]
-    plain, small, _ = result.items
+    plain, small, alone = result.items
+    assert alone["price"] == "from 5"
     assert (plain["price"], plain["sale_price"], plain["availability"]) == ("10.00", "8.00", "backorder")
     assert (plain["color"], plain["size"]) == ("Red", None)
     assert (small["title"], small["size"], small["item_group_id"]) == ("Top", "S", "2")
     assert small["image_url"] == "https://x/21.jpg"
     assert result.report.context == {"status draft": 1}
+
+
+def _variable(number: int, **fields: Any) -> dict[str, Any]:
+    return {"id": number, "name": "Top", "type": "variable", "price": "5", "regular_price": "", **fields}
+
+
+def _variation(number: int, parent: int) -> dict[str, Any]:
+    price = {"price": str(number), "regular_price": str(number)}
+    return {"id": number, "name": f"Top {number}", "type": "variation", "parent_id": parent, **price}
+
+
+def test_a_variable_parent_is_no_product_beside_its_variations(feed) -> None:
+    records = [_variation(21, 2), _variable(2, variations=[21, 22]), _variation(22, 2), _variable(3)]
+    result = feed(json.dumps(records), "woocommerce_rest")
+    assert result.column("external_id") == ["21", "22", "3"]
+    assert result.column("price") == ["21", "22", "from 5"]
+    assert result.column("item_group_id")[:2] == ["2", "2"]
+    assert result.report.context == {"variable product": 1}
+    assert result.report.balanced()
+
+
+def test_variations_in_another_file_of_the_dump(feed) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("products.json", json.dumps([_variable(2, variations=[21])]))
+        archive.writestr("variations.json", json.dumps([_variation(21, 2)]))
+    result = feed(packed.getvalue(), "woocommerce_rest")
+    assert result.column("external_id") == ["21"]
+    assert result.report.context == {"variable product": 1}
+
+
+@pytest.mark.parametrize(
+    ("shown", "price"),
+    [
+        ("", "from 5"),
+        ("<bdi>$5.00</bdi>", "5"),
+        ("<bdi>$5.00</bdi> &ndash; <bdi>$9.00</bdi>", "5.00 - 9.00"),
+    ],
+)
+def test_a_variable_product_without_variations_has_a_price_only_where_one_is_shown(
+    feed, shown: str, price: str
+) -> None:
+    result = feed(json.dumps([_variable(2, variations=[21, 22], price_html=shown)]), "woocommerce_rest")
+    assert result.column("price") == [price]
+    assert '"price": "5"' in result.raws[0]
 
 
 def test_store_api_is_crawled_by_its_headers(shop: Shop, tmp_path: Path) -> None:

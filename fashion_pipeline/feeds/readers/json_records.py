@@ -24,7 +24,15 @@ def read_json(source: Source) -> Iterator[Read]:
     Raises:
         FeedError: no JSON, cut, or nothing in it looks like records.
     """
-    reader = JsonRecords(source)
+    yield from read_records(source, JsonRecords(source))
+
+
+def read_records(source: Source, reader: "JsonRecords") -> Iterator[Read]:
+    """The records of one JSON document as `reader` takes them.
+
+    Raises:
+        FeedError: as `read_json`.
+    """
     for element in json_elements(source, reader.is_record):
         what = f"{element.key!r}" if element.key else f"record {element.number}"
         at = f"line {element.line}"
@@ -62,6 +70,9 @@ class JsonRecords:
         fields = paths.fields(record)
         if key:
             fields.setdefault(KEY, key)
+        if (kind := self.context_of(fields)) is not None:
+            tally.context(kind)
+            return
         for name, values in self._skip.items():
             said = paths.get(fields, name)
             if isinstance(said, str) and said.strip().casefold() in values:
@@ -79,6 +90,10 @@ class JsonRecords:
             self.batch.add(row, (record, variant, listed), number, f"{place}, variant {index}")
         if not variants:
             self.batch.add(fields, (record, None, None), number, place)
+
+    def context_of(self, fields: Fields) -> str | None:
+        """The kind of a record that yields no item by its nature; may change the fields of others."""
+        return None
 
     def _seen(self, fields: Fields) -> bool:
         """Page numbers shift when products change during a crawl."""
