@@ -110,9 +110,15 @@ def _value(child: Any) -> str:
 
 def _put(fields: Record, name: str, value: str) -> None:
     """Add a value; a field that stands several times becomes a list."""
-    if name not in fields:
+    if name in fields:
+        _repeat(fields, name, value)
+    else:
         fields[name] = value
-    elif isinstance(before := fields[name], list):
+
+
+def _repeat(fields: Record, name: str, value: str) -> None:
+    before = fields[name]
+    if isinstance(before, list):
         before.append(value)
     else:
         fields[name] = [before, value]
@@ -154,7 +160,10 @@ class _Batch:
             if name == "link" and child.get("rel") not in (None, "alternate"):
                 continue  # Atom: links to itself, to comments, to an edit page
             fields = google if is_google else plain
-            _put(fields, name, _value(child))
+            if name in fields:
+                _repeat(fields, name, _value(child))
+            else:
+                fields[name] = _value(child)
         if self.paths:
             self._add_inner(plain, element, "")
         # Where a record has both (Atom's own <id> beside <g:id>), Google's is meant.
