@@ -89,7 +89,7 @@ def test_a_contact_sheet_as_a_page_needs_nothing_beside_it(
     here: SmallWorld, fashion_pipeline: Call, tmp_path: Path
 ) -> None:
     rows = here.rows("alpha")
-    rows[1]["title"] = "Skirt <script>alert(1)</script>"
+    rows[1]["title"] = "Skirt & <3"
     here.feed("alpha", SECOND, rows)
     assert here.run("line", day=SECOND).success
     out = tmp_path / "sheet.html"
@@ -97,7 +97,7 @@ def test_a_contact_sheet_as_a_page_needs_nothing_beside_it(
     assert said.code == 0, said.error
     page = out.read_text(encoding="utf-8")
     assert page.count('src="data:image/webp;base64,') == 12
-    assert "Skirt &lt;script&gt;" in page
+    assert "Skirt &amp; &lt;3" in page
     assert "<script" not in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]*\"", page)
     assert "11.00" in page

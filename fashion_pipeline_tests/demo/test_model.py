@@ -16,6 +16,7 @@ from fashion_pipeline.demo.training import Plan, evaluate, write_config
 MODEL = Path(demo.__file__).parent / "model"
 FILES = {
     "README.md",
+    "draft.json",
     "golden.json",
     "open_clip_config.json",
     "open_clip_model.safetensors",
@@ -34,7 +35,7 @@ def test_the_folder_is_whole_and_small() -> None:
 def test_the_files_are_those_that_the_code_writes(tmp_path: Path) -> None:
     """Other words or another size of model need another training."""
     write_config(tmp_path, Plan())
-    for name in FILES - {"README.md", "golden.json", "open_clip_model.safetensors"}:
+    for name in FILES - {"README.md", "draft.json", "golden.json", "open_clip_model.safetensors"}:
         assert json.loads((MODEL / name).read_text()) == json.loads((tmp_path / name).read_text()), name
 
 
