@@ -211,13 +211,22 @@ class Daemon:
         assert answer["__typename"] == "WorkspaceLocationEntry", answer
 
     def worker_of(self, run_id: str) -> int | None:
-        """The process that works on a run."""
+        """The process that works on a run: of a launcher's command line, or the code server's one spawned child."""
+        spawned = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 words = (folder / "cmdline").read_bytes()
                 if run_id.encode() in words and b"execute_run" in words:
                     return int(folder.name)
-        return None
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                if b"spawn_main" in words and self._is_code_server(Path("/proc") / parent):
+                    spawned.append(int(folder.name))
+        return spawned[0] if len(spawned) == 1 else None
+
+    def _is_code_server(self, folder: Path) -> bool:
+        words = (folder / "cmdline").read_bytes()
+        variables = (folder / "environ").read_bytes()
+        return b"grpc" in words and f"DAGSTER_HOME={self.environ['DAGSTER_HOME']}\0".encode() in variables
 
 
 @contextmanager
