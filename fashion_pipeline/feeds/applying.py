@@ -14,12 +14,13 @@ LIST_COLUMNS = frozenset({"additional_image_urls"})
 #: Between URLs stands a comma, semicolon, bar or blank; a URL itself may hold the first two.
 URL_BORDER = re.compile(r"(?:\s*[,;|]\s*|\s+)(?=(?:https?|file|s3|gs|data):|//)", re.IGNORECASE)
 BLANK_OR_BAR = re.compile(r"[;| \t\r\n]")
-#: In a price as a shop shows it: what is struck through or meant for screen readers, markup, amounts.
+#: In a price as a shop shows it: what is struck through, small print or for screen readers, markup, amounts.
 STRUCK = re.compile(
-    r"<(del|s|strike)\b.*?</\1>|<span[^>]*screen-reader-text.*?</span>", re.IGNORECASE | re.DOTALL
+    r"<(del|s|strike|small)\b.*?</\1>|<span[^>]*screen-reader-text.*?</span>", re.IGNORECASE | re.DOTALL
 )
 MARKUP = re.compile(r"<[^>]*>|&#?\w+;")
-AMOUNT = re.compile(r"\d+(?:[.,' ]\d+)*")
+#: A rate of tax behind the price is no amount.
+AMOUNT = re.compile(r"\d++(?:[.,' ]\d++)*+(?!\s*%)")
 #: An amount with at most a code or sign of a currency beside it.
 WRITTEN = re.compile(r"(?:[A-Za-z]{3}|[€£$¥])?\s*(\d[\d.,' \u00a0\u202f]*)\s*(?:[A-Za-z]{3}|[€£$¥])?")
 PLAIN_BORDER = re.compile(r"\s*[,;|]\s*")
@@ -175,9 +176,11 @@ def _amount(value: Value) -> Decimal | None:
     if not isinstance(value, str):
         return None
     try:
-        return Decimal(value.strip())
+        amount = Decimal(value.strip())
     except InvalidOperation:
         pass
+    else:
+        return amount if amount.is_finite() else None
     written = WRITTEN.fullmatch(value.strip())
     if written is None:
         return None

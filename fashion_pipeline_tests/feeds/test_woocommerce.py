@@ -203,3 +203,22 @@ def test_a_page_that_is_no_list(shop: Shop, tmp_path: Path) -> None:
     shop.answers("/p", (200, b'{"code": "rest_no_route"}', {}))
     with pytest.raises(FeedError, match="page 1 is no JSON list"):
         _fetch(f"{shop.url}/p", tmp_path / "feed", pages="woocommerce")
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "49,99 € <small>inkl. 19 % MwSt.</small>",
+        "$49.99 incl. 20% VAT",
+        "49.99 <small>plus 5.00 shipping</small>",
+    ],
+)
+def test_a_rate_of_tax_behind_a_price_makes_no_range(feed, shown: str) -> None:
+    row = {"id": 1, "name": "Shirt", "type": "simple", "price": "49.99", "price_html": shown}
+    assert feed(json.dumps([row]), "woocommerce_rest").column("price") == ["49.99"]
+
+
+@pytest.mark.parametrize("odd", ["nan", "sNaN", "-inf", "Infinity"])
+def test_a_price_that_is_no_number_stops_nothing(feed, odd: str) -> None:
+    rows = [{"id": i, "name": "Shirt", "price": odd, "regular_price": "10"} for i in (1, 2)]
+    assert len(feed(json.dumps(rows), "woocommerce_rest").items) == 2
