@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple, Unpack
@@ -28,7 +28,9 @@ from fashion_pipeline.images.types import (
 from fashion_pipeline.netguard import AddressPolicy, guarded_connector
 
 Arguments = TypeVarTuple("Arguments")
-Outcome = TypeVar("Outcome")
+Found = TypeVar("Found")
+#: Bytes to keep, why they could not be kept, or a result to hand over.
+Outcome = Answer | FetchFailureError | ImageResult
 OnResult = Callable[[ImageResult], Awaitable[None] | None]
 Progress = Callable[[int, int | None], None]
 
@@ -41,6 +43,13 @@ HOST_FAILURES = frozenset(
 TRIED_AGAIN = frozenset({"connection", "bad_response", "incomplete_body", "truncated"})
 # Originals rather than what a CDN makes of them for a browser that says that it takes WebP.
 ACCEPT = "image/jpeg, image/png;q=0.9, image/*;q=0.8, */*;q=0.5"
+# Pictures per turn of a thread: a turn costs the event loop as much as a picture does.
+BATCH = 16
+# Seconds that a picture takes a thread, above which it waits for a disk or a network: only then further
+# threads help, and otherwise they slow each other and the event loop down.
+SLOW = 0.005
+# Bytes of answers that are not handed over yet, until no further answer is taken.
+MOST_HELD = 64 * 2**20
 
 
 class ImageFetcher:
@@ -96,6 +105,12 @@ class _Run:
         self._total = total
         self._progress = progress
         self._handing_over = asyncio.Lock()
+        self._landed: deque[tuple[Job, Outcome]] = deque()
+        self._held = 0
+        self._held_bytes = 0
+        self._room = asyncio.Event()
+        self._turns = 0
+        self._seconds_each = 0.0
         self._statuses: Counter[ImageStatus] = Counter()
         self._failed: Counter[str] = Counter()
         self._reused = 0
@@ -121,9 +136,9 @@ class _Run:
             ) as self._session:
                 self._robots = Robots(self._session, self._policy, limits)
                 try:
-                    async with asyncio.TaskGroup() as tasks:
+                    async with asyncio.TaskGroup() as self._tasks:
                         while (job := await self._queue.take()) is not None:
-                            tasks.create_task(self._work(job))
+                            self._tasks.create_task(self._work(job))
                 except BaseExceptionGroup as group:
                     # One failure ended the run; the caller knows its own exception, not our tasks.
                     raise _first(group) from None
@@ -141,31 +156,62 @@ class _Run:
             slowest=self._queue.slowest(),
         )
 
-    async def _work(self, job: Job) -> None:
-        if job.lane.closed is not None:
-            await self._finish(job, _failed(job, job.failure or job.lane.closed, job.lane.closed.retry_after))
-            return
+    async def _work(self, job: Job | None) -> None:
+        while job is not None:
+            if job.lane.closed is not None:
+                failure = job.failure or job.lane.closed
+                await self._land(job, _failed(job, failure, job.lane.closed.retry_after))
+            else:
+                await self._ask(job)
+            job = self._queue.take_now()
+
+    async def _ask(self, job: Job) -> None:
         started = time.perf_counter()
-        counted = False
         try:
             answer = await (self._file(job) if job.lane.name == FILES else self._http(job))
-            if answer.target is not None:
-                if job.hops < self._policy.max_redirects:
-                    self._queue.answered(job.lane, time.perf_counter() - started, 0)
-                    self._queue.moved(job, answer.target)
-                    return
+            if answer.target is not None and job.hops >= self._policy.max_redirects:
                 raise FetchFailureError("bad_redirect", f"more than {job.hops} redirects")
-            self._queue.answered(job.lane, time.perf_counter() - started, len(answer.body or b""))
-            self._queue.left_host(job)
-            counted = True
-            result = await self._result(job.request, answer)
         except FetchFailureError as failure:
-            if not counted:
-                self._count(job, failure, time.perf_counter() - started)
+            self._count(job, failure, time.perf_counter() - started)
             if not self._again(job, failure):
-                await self._finish(job, _failed(job, failure, failure.retry_after))
+                await self._land(job, _failed(job, failure, failure.retry_after))
             return
-        await self._finish(job, result)
+        self._queue.answered(job.lane, time.perf_counter() - started, len(answer.body or b""))
+        if answer.target is not None:
+            self._queue.moved(job, answer.target)
+        else:
+            await self._land(job, _unchanged(job, answer) if answer.body is None else answer)
+
+    async def _land(self, job: Job, outcome: Outcome) -> None:
+        """Leave the host with an outcome for `_take_turns`; while too many are held, with the host's slot."""
+        while self._held >= self._limits.concurrency or self._held_bytes > MOST_HELD:
+            self._room.clear()
+            await self._room.wait()
+        self._landed.append((job, outcome))
+        self._held += 1
+        self._held_bytes += _size(outcome)
+        if not self._turns or (self._turns < self._limits.threads and self._seconds_each > SLOW):
+            self._turns += 1
+            self._tasks.create_task(self._take_turns())
+        self._queue.left_host(job)
+
+    async def _take_turns(self) -> None:
+        """Keep and hand over what landed, in turns of a thread."""
+        while self._landed:
+            most = 1 if self._seconds_each > SLOW else BATCH
+            batch = [self._landed.popleft() for _ in range(min(most, len(self._landed)))]
+            size = sum(_size(outcome) for _, outcome in batch)
+            if any(isinstance(outcome, Answer) for _, outcome in batch):
+                began = time.perf_counter()
+                batch = await self._in_thread(self._keep_each, batch)
+                self._seconds_each = (time.perf_counter() - began) / len(batch)
+            self._held_bytes -= size
+            async with self._handing_over:
+                for job, outcome in batch:
+                    await self._hand_over(job, outcome)
+                    self._held -= 1
+                    self._room.set()
+        self._turns -= 1
 
     def _count(self, job: Job, failure: FetchFailureError, seconds: float) -> None:
         """Tell the queue what a failure says of the host."""
@@ -201,18 +247,17 @@ class _Run:
             return False
         return await self._in_thread(self._store.exists, request.sha256)
 
-    async def _result(self, request: ImageRequest, answer: Answer) -> ImageResult:
-        if answer.body is None:
-            return ImageResult(
-                request.key,
-                request.url,
-                ImageStatus.NOT_MODIFIED,
-                sha256=request.sha256,
-                etag=answer.etag or request.etag,
-                last_modified=answer.last_modified or request.last_modified,
-                http_status=answer.http_status,
-            )
-        return await self._in_thread(self._keep, request, answer, answer.body)
+    def _keep_each(self, batch: list[tuple[Job, Outcome]]) -> list[tuple[Job, Outcome]]:
+        """The batch with each answer's picture kept, or with the reason why it cannot be."""
+        kept: list[tuple[Job, Outcome]] = []
+        for job, outcome in batch:
+            if isinstance(outcome, Answer):
+                try:
+                    outcome = self._keep(job.request, outcome, outcome.body or b"")
+                except FetchFailureError as failure:
+                    outcome = failure
+            kept.append((job, outcome))
+        return kept
 
     def _keep(self, request: ImageRequest, answer: Answer, body: bytes) -> ImageResult:
         try:
@@ -235,24 +280,43 @@ class _Run:
             stored=stored,
         )
 
-    async def _in_thread(
-        self, function: Callable[[Unpack[Arguments]], Outcome], *args: *Arguments
-    ) -> Outcome:
+    async def _in_thread(self, function: Callable[[Unpack[Arguments]], Found], *args: *Arguments) -> Found:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
-    async def _finish(self, job: Job, result: ImageResult) -> None:
-        async with self._handing_over:
-            waiting = self._on_result(result)
-            if inspect.isawaitable(waiting):
-                await waiting
-            self._statuses[result.status] += 1
-            self._bytes += result.size or 0
-            self._reused += result.status is ImageStatus.FETCHED and not result.stored
-            if result.error is not None:
-                self._failed[result.error] += 1
-            if self._progress is not None:
-                self._progress(self._statuses.total(), self._total)
+    async def _hand_over(self, job: Job, outcome: Outcome) -> None:
+        if isinstance(outcome, FetchFailureError):
+            if self._again(job, outcome):
+                return
+            outcome = _failed(job, outcome, outcome.retry_after)
+        assert isinstance(outcome, ImageResult)
+        waiting = self._on_result(outcome)
+        if inspect.isawaitable(waiting):
+            await waiting
+        self._statuses[outcome.status] += 1
+        self._bytes += outcome.size or 0
+        self._reused += outcome.status is ImageStatus.FETCHED and not outcome.stored
+        if outcome.error is not None:
+            self._failed[outcome.error] += 1
+        if self._progress is not None:
+            self._progress(self._statuses.total(), self._total)
         self._queue.done(job)
+
+
+def _size(outcome: Outcome) -> int:
+    return len(outcome.body or b"") if isinstance(outcome, Answer) else 0
+
+
+def _unchanged(job: Job, answer: Answer) -> ImageResult:
+    request = job.request
+    return ImageResult(
+        request.key,
+        request.url,
+        ImageStatus.NOT_MODIFIED,
+        sha256=request.sha256,
+        etag=answer.etag or request.etag,
+        last_modified=answer.last_modified or request.last_modified,
+        http_status=answer.http_status,
+    )
 
 
 def _server_error(failure: FetchFailureError) -> bool:

@@ -34,7 +34,7 @@ class FetchLimits:
     breaker_trips: int = 2  # after more, the host has no more turn in this run
     max_pause: float = 60.0  # a host that asks for a longer pause has no more turn in this run
     look_ahead: int = 2_000  # requests in hand while hosts are paused: about 2 MB
-    threads: int = 8  # for hashing and writing; most of their time is the disk's
+    threads: int = 8  # for hashing and writing, where a disk or an object store is slow
     pixels: InspectLimits = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

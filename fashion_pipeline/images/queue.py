@@ -8,6 +8,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -81,6 +82,7 @@ class PoliteQueue:
         self._active = 0
         self._in_hand = 0
         self._changed = asyncio.Event()
+        self._wakes_at = math.inf
         self.retries = 0
 
     async def take(self) -> Job | None:
@@ -93,11 +95,20 @@ class PoliteQueue:
                 return job
             if self._exhausted and not self._in_hand:
                 return None
+            self._wakes_at = math.inf if wake_at is None else wake_at
             try:
                 async with asyncio.timeout_at(wake_at):
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    def take_now(self) -> Job | None:
+        """A job that may be sent at once, for who just finished one: without the detour by `take`."""
+        job, _ = self._next(asyncio.get_running_loop().time())
+        free = self._active < self._limits.concurrency
+        if job is None or (free and self._ready and self._ready[0][0] < self._wakes_at):
+            self._changed.set()
+        return job
 
     def _next(self, now: float) -> tuple[Job | None, float | None]:
         if self._active >= self._limits.concurrency:
@@ -160,27 +171,29 @@ class PoliteQueue:
         self._arm(lane)
         return job
 
-    def _release(self, job: Job) -> None:
-        self.left_host(job)
-        self._active -= 1
-
     def left_host(self, job: Job) -> None:
-        """The host has said all; its slot is free for another job, while this one is still worked on."""
+        """The host has said all; another request may be sent, while this one's bytes are still worked on.
+
+        `take_now` has to follow, or nobody uses the slot.
+        """
         job.lane.active -= job.holding
+        self._active -= job.holding
         job.holding = False
         self._arm(job.lane)
-        self._changed.set()
 
     def done(self, job: Job) -> None:
         """The job has its result."""
+        self.left_host(job)
         self._in_hand -= 1
-        self._release(job)
+        if not self._in_hand or self._in_hand + 1 == self._limits.look_ahead:
+            self._changed.set()
 
     def moved(self, job: Job, url: str) -> None:
         """The job was redirected: it waits for its turn at the new host."""
-        self._release(job)
+        self.left_host(job)
         job.url, job.hops, job.lane = url, job.hops + 1, self.lane(lane_name(url))
         self._enqueue(job)
+        self._changed.set()
 
     def answered(self, lane: Lane, seconds: float, size: int) -> None:
         """The host answered as a working host does, whatever the answer was."""
@@ -252,7 +265,7 @@ class PoliteQueue:
         if job.lane.closed is not None or job.request.attempts or job.tries >= self._limits.tries:
             return False
         self.retries += 1
-        self._release(job)
+        self.left_host(job)
         if delayed:
             wait = self._limits.retry_delay * 2 ** (job.tries - 1) * random.uniform(0.75, 1.25)
             when = asyncio.get_running_loop().time() + wait
@@ -260,6 +273,7 @@ class PoliteQueue:
         else:
             job.lane.waiting.appendleft(job)
             self._arm(job.lane)
+        self._changed.set()
         return True
 
     def slowest(self, count: int = 5) -> tuple[HostTiming, ...]:

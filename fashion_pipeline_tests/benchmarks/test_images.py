@@ -79,19 +79,24 @@ def test_the_whole_stage_against_loops_that_keep_nothing(
     database: Database, database_url: str, port: int, tmp_path: Path, concurrency: int
 ) -> None:
     rates: dict[str, list[float]] = {"bare": [], "threads": [], "stage": []}
+    processor: dict[str, list[float]] = {"bare": [], "threads": [], "stage": []}
     for number in range(ROUNDS):
         for way in ("bare", "threads"):
             found = measured(way, port, COUNT, concurrency)
             assert found["pictures"] == COUNT
             rates[way].append(COUNT / found["seconds"])
+            processor[way].append(found["processor"] / COUNT * 1000)
         fill(database, port, COUNT)
         found = measured("stage", port, COUNT, concurrency, database_url, tmp_path / str(number))
         assert found["pictures"] == COUNT
         rates["stage"].append(COUNT / found["seconds"])
+        processor["stage"].append(found["processor"] / COUNT * 1000)
     stage, bare, threads = (median(rates[way]) for way in ("stage", "bare", "threads"))
     print(f"\n{COUNT:,} pictures of 50 kB, 10 hosts, 20 ms, {concurrency} at once: {stage:,.0f} pictures/s")
     print(f"  against a bare aiohttp loop: {stage / bare:.2f} x ({bare:,.0f}/s, goal 0.9)")
     print(f"  against a thread pool of requests: {stage / threads:.2f} x ({threads:,.0f}/s, goal 1.5)")
+    for way, spent in processor.items():
+        print(f"  {way}: {median(spent):.2f} ms of processor time per picture")
     # Far below the goals, which two cores do not reach: this finds a stage that became several times slower.
     assert stage / bare >= (0.5 if concurrency <= 16 else 0.25)
     assert stage / threads >= 0.4
