@@ -141,11 +141,6 @@ def parse_price(
     return _checked(amount, currencies()[code], text, max_price, differs=differs)
 
 
-def parse_currency(text: str | None, store_currency: str | None = None) -> str | None:
-    """The ISO 4217 code that a currency field means, or None where it is empty, unknown or open."""
-    return _currency((), None, text, store_currency)[0] if text else None
-
-
 def _checked(
     amount: Decimal, currency: Currency, text: str, max_price: Decimal, *, differs: bool = False
 ) -> Price | PriceProblem:

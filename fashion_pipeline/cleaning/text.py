@@ -38,8 +38,6 @@ _CONTINUATION = "[\x80-\xbf" + re.escape("".join(_C1.values())) + "]"
 _MOJIBAKE = re.compile(
     rf"(?:[\xc2-\xdf]{_CONTINUATION}|[\xe0-\xef]{_CONTINUATION}{{2}}|[\xf0-\xf4]{_CONTINUATION}{{3}})+"
 )
-
-_MAY_BE_MOJIBAKE = re.compile(rf"[\xc2-\xf4]{_CONTINUATION}")
 #: What `str.isprintable` lets pass of `_INVISIBLE`, and mojibake.
 _SUSPECT = re.compile(
     rf"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u3164\uffa0]|[\xc2-\xf4]{_CONTINUATION}"
