@@ -13,6 +13,7 @@ from fashion_pipeline.catalog.embedded_postgres import EmbeddedPostgres
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.migrate import migrate
 from fashion_pipeline.storage import DataLocation
+from fashion_pipeline_tests.object_store import S3Bucket, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "real"
@@ -100,6 +101,20 @@ def data_location(folder: Path) -> DataLocation:
 def data(tmp_path: Path) -> DataLocation:
     """An empty data location."""
     return data_location(tmp_path / "data")
+
+
+@pytest.fixture
+def s3_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
+    """An empty bucket, to which s3:// leads in this process."""
+    from s3fs import S3FileSystem
+
+    with s3_server() as bucket:
+        for name, value in bucket.environ.items():
+            monkeypatch.setenv(name, value)
+        # File systems are kept by fsspec, and with them the server that they talk to.
+        S3FileSystem.clear_instance_cache()
+        yield bucket
+        S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")

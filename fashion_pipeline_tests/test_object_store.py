@@ -8,39 +8,16 @@ from collections.abc import Iterator
 import pytest
 
 from fashion_pipeline_tests.conftest import ROOT
+from fashion_pipeline_tests.object_store import BUCKET, s3_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-BUCKET = "fashion-tests"
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
     """The environment in which s3:// leads to an empty moto server."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    environ = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "tests",
-        "AWS_SECRET_ACCESS_KEY": "tests",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    import boto3
-
-    client = boto3.client(
-        "s3",
-        endpoint_url=environ["AWS_ENDPOINT_URL"],
-        aws_access_key_id="tests",
-        aws_secret_access_key="tests",
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket=BUCKET)
-    client.close()
-    yield environ
-    server.stop()
+    with s3_server() as bucket:
+        yield bucket.environ
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

@@ -1,5 +1,6 @@
 """A small web server of the tests' own: it serves what it is told and keeps what it is sent."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ class Web:
     #: GETs that are answered 503 before the others.
     failures: int = 0
     honours_conditions: bool = True
+    #: Paths of which a GET or HEAD is never answered, and of which the headers come byte by byte without an end.
+    hangs: set[str] = field(default_factory=set)
+    trickles: set[str] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
 
 
@@ -36,6 +40,10 @@ def serving() -> Iterator[Web]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if self.path in web.hangs or self.path in web.trickles:
+                self.close_connection = True
+                self._misbehave()
+                return
             if web.delay:
                 web.gate.wait(web.delay)
             body, etag = web.pages.get(self.path, (b"", ""))
@@ -57,6 +65,23 @@ def serving() -> Iterator[Web]:
             self.end_headers()
             if status == 200:
                 self.wfile.write(body)
+
+        def do_HEAD(self) -> None:
+            self.close_connection = True
+            if self.path in web.hangs:
+                self._misbehave()
+            else:
+                self.send_error(501)
+
+        def _misbehave(self) -> None:
+            web.asked.append((self.path, dict(self.headers), 0))
+            if self.path in web.hangs:
+                web.gate.wait()
+                return
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            with contextlib.suppress(ConnectionError):
+                while not web.gate.wait(0.02):
+                    self.wfile.write(b"x")
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -145,15 +145,15 @@ def latest_snapshot(connection: Connection, store_id: str) -> Snapshot | None:
     return Snapshot.of(row) if row else None
 
 
-def captured_validators(connection: Connection, day: date) -> dict[str, tuple[str | None, str | None]]:
-    """(ETag, Last-Modified) of the last capture of `day`, refused ones included, by store."""
+def last_captured(connection: Connection, day: date) -> dict[str, Snapshot]:
+    """The last capture of `day`, refused ones included, by store."""
     rows = connection.execute(
-        select(_columns.store_id, _columns.etag, _columns.last_modified)
+        select(FeedSnapshot.__table__)
         .ext(distinct_on(_columns.store_id))
         .where(_columns.day == day)
         .order_by(_columns.store_id, _columns.captured_at.desc())
     )
-    return {store: (etag, last_modified) for store, etag, last_modified in rows}
+    return {row.store_id: Snapshot.of(row) for row in rows}
 
 
 def known_file(connection: Connection, store_id: str, sha256: str) -> str | None:

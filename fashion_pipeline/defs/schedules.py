@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from fashion_pipeline.defs.jobs import LINE_ASSETS, AssetJob
-from fashion_pipeline.defs.partitions import DAY, STORE, LinePartition
+from fashion_pipeline.defs.day_runs import under_way_or_done
+from fashion_pipeline.defs.jobs import AssetJob
+from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.defs.policies import DUE, PRIORITY
 from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
 
@@ -29,25 +30,6 @@ def due_stores(feeds: FeedsConfig, moment: datetime) -> Iterable[LinePartition]:
         due = _due_moment(store, day)
         if store.status == "active" and (last or (due is not None and due <= moment)):
             yield LinePartition(store.id, day)
-
-
-def under_way_or_done(instance: dg.DagsterInstance, day: date) -> set[str]:
-    """The stores whose line succeeded for `day`, or is queued or running.
-
-    A run key does not tell: Dagster compares it within one tick of a schedule only.
-    """
-    failed = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-    wanted = dg.RunsFilter(
-        tags={f"dagster/partition/{DAY}": day.isoformat()},
-        statuses=[status for status in dg.DagsterRunStatus if status not in failed],
-    )
-    line = {dg.AssetKey(name) for name in LINE_ASSETS}
-    return {
-        run.tags[f"dagster/partition/{STORE}"]
-        for run in instance.get_runs(wanted)
-        # Some assets alone, as a person or a backfill asks for them, are not the day.
-        if not run.asset_selection or line <= run.asset_selection
-    }
 
 
 def _due_moment(store: StoreConfig, day: date) -> datetime | None:
@@ -88,8 +70,8 @@ def build(
         cron_schedule=crons["line"],
         execution_timezone="UTC",
         description="Each hour: a run of the line for every active store whose time of day has come and whose day is "
-        "not done. A store whose run failed is asked again at the next hour; one that succeeded, or waits in the "
-        "queue, is not.",
+        "not done. A store whose last run failed is asked again at the next hour; one whose last run succeeded, or "
+        "waits in the queue, is not.",
     )
     def due_stores_schedule(
         context: dg.ScheduleEvaluationContext,

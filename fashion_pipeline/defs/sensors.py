@@ -1,10 +1,11 @@
 """`feeds_changed`: a store's line runs again when its feed changed after it was captured today."""
 
-import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import dagster as dg
 
+from fashion_pipeline.defs.day_runs import under_way
 from fashion_pipeline.defs.jobs import AssetJob
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.defs.policies import CHANGED, PRIORITY
@@ -15,7 +16,11 @@ from fashion_pipeline.line.changed import changed_feeds
 INTERVAL_SECONDS = 900
 
 
-def build(line: AssetJob) -> list[dg.SensorDefinition]:
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def build(line: AssetJob, clock: Callable[[], datetime] = _now) -> list[dg.SensorDefinition]:
     """The sensor over the stores of feeds.yaml; it starts stopped."""
 
     @dg.sensor(
@@ -23,14 +28,15 @@ def build(line: AssetJob) -> list[dg.SensorDefinition]:
         job=line,
         minimum_interval_seconds=INTERVAL_SECONDS,
         description="Asks every active store whose feed was captured today, all in one tick and by conditional "
-        "requests, whether it changed since; those that did run again. Starts stopped.",
+        "requests, whether the feed or one of its supplements changed since; those that did run again. A run that "
+        "failed before it captured the change is asked for again at the next hour. Starts stopped.",
     )
     def feeds_changed(
         context: dg.SensorEvaluationContext, database: DatabaseResource, feeds: FeedsResource
     ) -> dg.SensorResult:
         stores = feeds.open()
-        today = datetime.now(UTC).date()
-        day = min(today, stores.last_day) if stores.last_day else today
+        now = clock()
+        day = min(now.date(), stores.last_day) if stores.last_day else now.date()
         found = changed_feeds(
             database.open(),
             stores,
@@ -42,15 +48,19 @@ def build(line: AssetJob) -> list[dg.SensorDefinition]:
         for probe in found.probes:
             if probe.detail:
                 context.log.info("store %s: %s: %s", probe.store_id, probe.answer, probe.detail)
+        # A run that waits in the queue will fetch what is there when it starts.
+        waiting = under_way(context.instance, day) if found.changes else set()
         requests = [
             dg.RunRequest(
-                # One run per content: a feed that is refused is not asked for again every quarter of an hour.
-                run_key=f"{day}|{probe.store_id}|{hashlib.sha256(probe.version.encode()).hexdigest()[:16]}",
-                partition_key=LinePartition(probe.store_id, day).key,
+                # Dagster starts each key once. What was captured, also where the guards refused it, is no change
+                # any more; where nothing was, the hour lets the run be tried again.
+                run_key=f"{day}|{change.store_id}|{change.key}|{now:%H}",
+                partition_key=LinePartition(change.store_id, day).key,
                 run_config={"ops": {"raw_feeds": {"config": {"refetch": True}}}},
                 tags={PRIORITY: CHANGED, "cause": "feed changed"},
             )
-            for probe in found.changed
+            for change in found.changes
+            if change.store_id not in waiting
         ]
         skip = None if requests else dg.SkipReason(f"{day}: {found.counted()}")
         return dg.SensorResult(run_requests=requests, cursor=found.next_store or "", skip_reason=skip)

@@ -177,7 +177,7 @@ def _fetch_file(request: Request, target: Path) -> Fetched:
     try:
         with path.open("rb") as source:
             stat = os.fstat(source.fileno())
-            etag = f'"{stat.st_size}-{stat.st_mtime_ns}"'
+            etag = file_etag(stat)
             if request.validators.etag == etag:
                 return Fetched(True, 0, "", etag)
             size, sha256 = _copy(source, target, request)
@@ -200,7 +200,7 @@ def _fetch_object(request: Request, target: Path) -> Fetched:
         fs, path = fsspec.core.url_to_fs(request.location)
         fs.invalidate_cache()
         info = fs.info(path)
-        etag = str(info.get("ETag") or info.get("etag") or info.get("md5Hash") or "") or None
+        etag = object_etag(info)
         if etag and etag == request.validators.etag:
             return Fetched(True, 0, "", etag)
         with fs.open(path, "rb") as source:
@@ -218,6 +218,16 @@ def _fetch_object(request: Request, target: Path) -> Fetched:
     if info.get("size") is not None and size != int(info["size"]):
         raise TransientError(f"{shown}: {size:,} of {int(info['size']):,} bytes came: try again")
     return Fetched(False, size, sha256, etag)
+
+
+def file_etag(stat: os.stat_result) -> str:
+    """What tells a local file from its earlier and later contents, in the form of an ETag."""
+    return f'"{stat.st_size}-{stat.st_mtime_ns}"'
+
+
+def object_etag(info: Mapping[str, Any]) -> str | None:
+    """The same of an object, from what its store says of it (S3, Azure, Google), where it says anything."""
+    return str(info.get("ETag") or info.get("etag") or info.get("md5Hash") or "") or None
 
 
 def _copy(source: IO[bytes], target: Path, request: Request) -> tuple[int, str]:
