@@ -1,7 +1,7 @@
 """Applying a snapshot to `products`: upsert, hold, tombstone, in one transaction.
 
-Everything is set-based: the clean rows and the ids of the rejected ones are staged, compared with the
-store's rows once, and only what differs is written.
+Everything is set-based: ids and hashes of the clean rows and the ids of the rejected ones are staged and
+compared with the store's rows once; of what differs the whole rows are staged too, and written.
 """
 
 import time
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Connection, TextClause, func, text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -22,6 +24,8 @@ from fashion_pipeline.errors import VerdictError
 
 #: Columns that a clean row brings; `image_url` and the lists may change without a change of content.
 CONTENT_COLUMNS = [*(each.name for each in CONTENT_FIELDS), "raw_attributes", "image_key", "content_hash"]
+#: What tells whether a row differs; `content_hash` stands for all the other columns.
+_COMPARED_COLUMNS = ["external_id", "content_hash", "image_url", "additional_image_urls", "raw_attributes"]
 _STAGED_TYPES = {
     "price": "numeric(18,4)",
     "sale_price": "numeric(18,4)",
@@ -184,8 +188,10 @@ def _merge(
     connection.execute(_COMPARE, parameters)
     connection.execute(text("ANALYZE difference"))
     kinds = {str(kind): int(count) for kind, count in connection.execute(_COUNT_KINDS)}
-    price_changed = connection.scalar(_COUNT_PRICES, parameters) or 0
     clock.lap("compare")
+    _stage_content(connection, files)
+    price_changed = connection.scalar(_COUNT_PRICES, parameters) or 0
+    clock.lap("stage_content")
     run(_INSERT)
     run(_UPDATE)
     clock.lap("upsert")
@@ -224,17 +230,34 @@ def _merge(
 
 
 def _stage(connection: Connection, files: SnapshotFiles) -> None:
-    columns = ", ".join(f"{name} {_STAGED_TYPES.get(name, 'text')}" for name in CONTENT_COLUMNS)
-    connection.execute(text(f"CREATE TEMP TABLE incoming ({columns}) ON COMMIT DROP"))
-    copy_batches(connection, "incoming", CONTENT_COLUMNS, read_batches(files.clean, CONTENT_COLUMNS))
+    _create_staged(connection, "incoming", _COMPARED_COLUMNS)
+    copy_batches(connection, "incoming", _COMPARED_COLUMNS, read_batches(files.clean, _COMPARED_COLUMNS))
     connection.execute(text("CREATE TEMP TABLE unclean (external_id text) ON COMMIT DROP"))
     copy_batches(connection, "unclean", ["external_id"], read_batches(files.rejected, ["external_id"]))
     connection.execute(text("CREATE TEMP TABLE gone (external_id text) ON COMMIT DROP"))
     if files.deletions is not None:
         copy_batches(connection, "gone", ["external_id"], read_batches(files.deletions, ["external_id"]))
-    # The planner knows nothing of temporary tables that were not analyzed.
+    # The planner knows nothing of temporary tables that were not analyzed. Of long texts it need not know.
     for table in ("incoming", "unclean", "gone"):
-        connection.execute(text(f"ANALYZE {table}"))
+        connection.execute(text(f"ANALYZE {table} (external_id)"))
+
+
+def _stage_content(connection: Connection, files: SnapshotFiles) -> None:
+    """Stage the whole rows of what differs."""
+    _create_staged(connection, "content", CONTENT_COLUMNS)
+    differing = pa.array(connection.scalars(text("SELECT external_id FROM difference")), pa.string())
+    if len(differing):
+        rows = (
+            batch.filter(pc.is_in(batch.column("external_id"), differing))
+            for batch in read_batches(files.clean, CONTENT_COLUMNS)
+        )
+        copy_batches(connection, "content", CONTENT_COLUMNS, rows)
+    connection.execute(text("ANALYZE content (external_id)"))
+
+
+def _create_staged(connection: Connection, table: str, columns: list[str]) -> None:
+    typed = ", ".join(f"{name} {_STAGED_TYPES.get(name, 'text')}" for name in columns)
+    connection.execute(text(f"CREATE TEMP TABLE {table} ({typed}) ON COMMIT DROP"))
 
 
 def _expire_holds(connection: Connection, snapshot: Snapshot, hold_days: int) -> int:
@@ -310,7 +333,7 @@ _COMPARE = text(
 _COUNT_KINDS = text("SELECT kind, count(*) FROM difference GROUP BY kind")
 _COUNT_PRICES = text(
     """
-    SELECT count(*) FROM difference d JOIN products p ON p.id = d.id JOIN incoming i ON i.external_id = d.external_id
+    SELECT count(*) FROM difference d JOIN products p ON p.id = d.id JOIN content i ON i.external_id = d.external_id
     WHERE d.kind = 'changed' AND (p.price, p.sale_price) IS DISTINCT FROM (i.price, i.sale_price)
     """
 )
@@ -319,7 +342,7 @@ _INSERT = text(
     f"""
     INSERT INTO products (id, store_id, {", ".join(CONTENT_COLUMNS)}, snapshot_date, first_seen_on)
     SELECT gen_random_uuid(), :store, {", ".join(f"i.{name}" for name in CONTENT_COLUMNS)}, :day, :day
-    FROM difference d JOIN incoming i ON i.external_id = d.external_id WHERE d.kind = 'new'
+    FROM difference d JOIN content i ON i.external_id = d.external_id WHERE d.kind = 'new'
     """
 )
 _UPDATE = text(
@@ -328,7 +351,7 @@ _UPDATE = text(
     SET {", ".join(f"{name} = i.{name}" for name in _ASSIGNED)},
         snapshot_date = CASE WHEN d.kind IN ('changed', 'returned') THEN :day ELSE p.snapshot_date END,
         held_since = NULL, delisted_on = NULL, updated_at = now()
-    FROM difference d JOIN incoming i ON i.external_id = d.external_id
+    FROM difference d JOIN content i ON i.external_id = d.external_id
     WHERE p.id = d.id
     """
 )

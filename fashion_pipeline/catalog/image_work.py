@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, LiteralString, Protocol
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.cleaning.urls import image_key
@@ -80,19 +80,24 @@ _DUE_ROW = """
     OR (i.status = 'failed_transient' AND i.next_attempt_at <= now())
     OR i.error = 'forbidden_address'
 """
+# On most days next to nothing: what is known and whose products did not change needs no second look. Then the
+# whole store is fastest read at once; where there is a next page, much is due, and pages are read in order.
+_CANDIDATES = """
+    WITH candidates AS {materialized} (
+        SELECT DISTINCT s.image_key FROM ({pictures}) s LEFT JOIN images i USING (image_key)
+        WHERE s.changed_at > i.updated_at OR {due_row}
+    )
+    SELECT image_key FROM candidates ORDER BY image_key LIMIT :page
+"""
 # Products that share a key may write different cache-busters. The greatest stands for all, and it
 # counts as changed only where a product changed after the picture was last asked: else two products
-# would take turns for ever. Only what may be due is grouped: on most days that is next to nothing.
+# would take turns for ever.
 _DUE = """
-    WITH shown AS NOT MATERIALIZED ({pictures}), candidates AS (
-        SELECT DISTINCT s.image_key FROM shown s LEFT JOIN images i USING (image_key)
-        WHERE s.changed_at > i.updated_at OR {due_row}
-    ), wanted AS (
-        SELECT image_key, max(url) AS url, max(changed_at) AS changed_at
-        FROM shown JOIN candidates USING (image_key) GROUP BY image_key
-    )
     SELECT {columns}
-    FROM wanted w LEFT JOIN images i USING (image_key)
+    FROM (
+        SELECT s.image_key, max(s.url) AS url, max(s.changed_at) AS changed_at
+        FROM ({pictures}) s {only} GROUP BY s.image_key
+    ) w LEFT JOIN images i USING (image_key)
     WHERE (w.changed_at > i.updated_at
            AND i.url_sha256 <> encode(sha256(convert_to(w.url, 'UTF8')), 'hex'))
        OR {due_row}
@@ -111,26 +116,43 @@ class WorkList:
     def __init__(self, connection: Connection, values: dict[str, Any], pictures: LiteralString) -> None:
         self._connection = connection
         self._values = values
-        self._page = text(
-            _DUE.format(pictures=pictures, due_row=_DUE_ROW, columns=_COLUMNS)
-            + "ORDER BY w.image_key LIMIT :page"
+        # Two statements, and the keys handed over: in one, a planner that never saw the tables, as on a first
+        # day, would compare each picture with each.
+        self._first_keys, self._further_keys = (
+            text(_CANDIDATES.format(materialized=how, pictures=pictures, due_row=_DUE_ROW))
+            for how in ("MATERIALIZED", "NOT MATERIALIZED")
+        )
+        self._due = text(
+            _DUE.format(
+                columns=_COLUMNS,
+                pictures=pictures,
+                due_row=_DUE_ROW,
+                only="WHERE s.image_key = ANY(CAST(:keys AS text[]))",
+            )
+            + "ORDER BY w.image_key"
         )
         self.asked_at: datetime = connection.execute(text("SELECT now()")).scalar_one()
-        self._first = self._read("")
+        self._first, self._after = self._read("", self._first_keys)
         self.total = len(self._first)
-        if self.total == PAGE:
-            count = text(_DUE.format(pictures=pictures, due_row=_DUE_ROW, columns="count(*)"))
-            self.total = connection.execute(count, values | {"after": ""}).scalar_one()
+        if self._after is not None:
+            count = _DUE.format(columns="count(*)", pictures=pictures, due_row=_DUE_ROW, only="")
+            self.total = connection.execute(text(count), values | {"after": ""}).scalar_one()
 
-    def _read(self, after: str) -> list[DueImage]:
-        rows = self._connection.execute(self._page, self._values | {"after": after, "page": PAGE})
-        return [DueImage(*row) for row in rows]
+    def _read(self, after: str, candidates: TextClause) -> tuple[list[DueImage], str | None]:
+        """What is due of the next page of candidates, and the key behind which the page after it starts."""
+        values = self._values | {"after": after}
+        keys = list(self._connection.scalars(candidates, values | {"page": PAGE}))
+        if not keys:
+            return [], None
+        rows = self._connection.execute(self._due, values | {"keys": keys})
+        return [DueImage(*row) for row in rows], keys[-1] if len(keys) == PAGE else None
 
     def __iter__(self) -> Iterator[DueImage]:
         page, self._first = self._first, []
-        while page:
+        yield from page
+        while self._after is not None:
+            page, self._after = self._read(self._after, self._further_keys)
             yield from page
-            page = self._read(page[-1].image_key) if len(page) == PAGE else []
 
 
 @contextmanager
@@ -189,6 +211,7 @@ def _stage_further(connection: Connection, store_id: str, count: int) -> None:
                 "changed": [changed for _, changed in rows],
             },
         )
+    connection.execute(text("ANALYZE further_pictures"))
 
 
 _PRODUCTS_WITH_FURTHER = text(

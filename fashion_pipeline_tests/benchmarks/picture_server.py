@@ -1,12 +1,16 @@
-"""A picture server in a process of its own: 20 ms to every answer, pictures of 50 KB, no two alike.
+"""A picture server in a process of its own, no two pictures alike.
 
-`python -m fashion_pipeline_tests.benchmarks.picture_server` prints its port and serves every loopback
-address (127.0.0.1 to 127.0.0.10 are ten hosts) until its standard input ends. `/N.jpg` is picture N.
+`python -m fashion_pipeline_tests.benchmarks.picture_server [KIND]` prints its port and serves every loopback
+address (127.0.0.1 to 127.0.0.10 are ten hosts) until its standard input ends. `/N.jpg` is picture N. KIND `noise`
+takes 20 ms to every answer of 50 KB, which differ in their last bytes; `colors` answers at once, with pictures of
+about 1 KB that differ in what they show.
 """
 
 import asyncio
 import sys
+from collections.abc import Callable
 
+import numpy as np
 from PIL import Image
 
 from fashion_pipeline_tests.images.samples import encoded
@@ -15,17 +19,25 @@ LATENCY = 0.02
 SIZE = 50_000
 
 
-def body() -> bytes:
+def noise() -> Callable[[int], bytes]:
     """A JPEG of noise, filled up to `SIZE` less the eight bytes that tell one picture from another."""
     picture = encoded(Image.effect_noise((240, 240), 60).convert("RGB"), "JPEG", quality=80)
     assert len(picture) < SIZE - 8
-    return picture + bytes(SIZE - 8 - len(picture))
+    filled = picture + bytes(SIZE - 8 - len(picture))
+    return lambda number: filled + number.to_bytes(8, "big")
+
+
+def colors(number: int) -> bytes:
+    """Six by six fields of colour, drawn from the number."""
+    fields = np.random.default_rng(number).integers(0, 256, (6, 6, 3), np.uint8)
+    return encoded(Image.fromarray(fields).resize((96, 96), Image.Resampling.NEAREST), "JPEG", quality=80)
 
 
 class Pictures(asyncio.Protocol):
     """HTTP/1.1 with keep-alive, as little of it as a GET needs."""
 
-    picture = b""
+    def __init__(self, picture: Callable[[int], bytes], latency: float) -> None:
+        self.picture, self.latency = picture, latency
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -36,7 +48,7 @@ class Pictures(asyncio.Protocol):
         self.received += data
         while b"\r\n\r\n" in self.received:
             head, _, self.received = self.received.partition(b"\r\n\r\n")
-            asyncio.get_running_loop().call_later(LATENCY, self.answer, head.split(b" ", 2)[1])
+            asyncio.get_running_loop().call_later(self.latency, self.answer, head.split(b" ", 2)[1])
 
     def answer(self, path: bytes) -> None:
         if self.transport.is_closing():
@@ -45,17 +57,18 @@ class Pictures(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
             return
         number = int(path[1:-4])
-        head = f'HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {SIZE}\r\nETag: "{number}"\r\n\r\n'
-        self.transport.write(head.encode() + self.picture + number.to_bytes(8, "big"))
+        body = self.picture(number)
+        head = f'HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\nETag: "{number}"\r\n\r\n'
+        self.transport.write(head.encode() + body)
 
 
-async def main() -> None:
-    Pictures.picture = body()
+async def main(kind: str) -> None:
+    picture, latency = {"noise": (noise(), LATENCY), "colors": (colors, 0.0)}[kind]
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Pictures, "0.0.0.0", 0, backlog=1024)
+    server = await loop.create_server(lambda: Pictures(picture, latency), "0.0.0.0", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*sys.argv[1:] or ["noise"]))

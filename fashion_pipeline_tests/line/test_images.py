@@ -9,8 +9,10 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
+from sqlalchemy import text
 
 from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.catalog.image_work import work_list
 from fashion_pipeline.catalog.images import failing_pictures
 from fashion_pipeline_tests.conftest import ROOT
 from fashion_pipeline_tests.line.conftest import DAY, item
@@ -69,6 +71,40 @@ def test_only_what_is_new_is_asked_for_and_nothing_that_left(shop: Shop, server:
     # Forty days later all are due by age, but not the picture of the product that left.
     assert shop.images(after(40)).due == 13
     assert "0.jpg" not in server.count()
+
+
+@pytest.mark.parametrize("per_product", [1, 2])
+def test_the_work_list_follows_the_products_on_tables_that_were_never_analyzed(
+    database: Database, per_product: int
+) -> None:
+    """As on a first day: PostgreSQL's planner then takes every table for empty."""
+    count = 400
+    with database.connection() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO products (id, store_id, external_id, title, price, currency, image_url, image_key, "
+                "additional_image_urls, content_hash, snapshot_date, first_seen_on) SELECT gen_random_uuid(), 'shop', "
+                "n, 'Dress', 10, 'EUR', 'https://cdn.example/' || n || '.jpg', encode(sha256(n::text::bytea), 'hex'), "
+                "ARRAY['https://cdn.example/' || n || '-b.jpg'], n, :day, :day FROM generate_series(1, :count) n"
+            ),
+            {"day": DAY, "count": count},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO images (image_key, url, url_sha256, host, status, attempts, checked_on, sha256, "
+                "updated_at) SELECT image_key, image_url, image_key, 'cdn.example', 'fetched', 0, :day, image_key, "
+                "updated_at - interval '1 hour' FROM products"
+            ),
+            {"day": DAY},
+        )
+    with work_list(database, "shop", DAY, recheck_after_days=30, per_product=per_product) as due:
+        assert due.total == len(list(due)) == count * per_product
+    database.dispose()  # a session tells what it read at its end
+    with database.connection() as connection:
+        reads = connection.scalar(
+            text("SELECT sum(idx_scan + coalesce(idx_tup_fetch, 0) + seq_tup_read) FROM pg_stat_user_tables")
+        )
+    assert count < reads < 20 * count * per_product
 
 
 def test_a_check_by_age_costs_one_conditional_request(shop: Shop, server: PictureServer) -> None:
