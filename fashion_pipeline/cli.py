@@ -248,11 +248,16 @@ def verify_images(
     sample: Annotated[int, typer.Option(min=1, help="so many, drawn by chance")] = 1000,
     every: Annotated[bool, typer.Option("--all", help="all of them")] = False,
     repair: Annotated[bool, typer.Option(help="have what is damaged or missing fetched anew")] = False,
+    repair_many: Annotated[
+        bool, typer.Option(help="the same, though it is more than a tenth of them")
+    ] = False,
 ) -> None:
     """Re-hash stored pictures; exit code 1 where one is damaged or missing."""
     from fashion_pipeline.commands.images import run_verify
 
-    raise typer.Exit(run_verify(load_settings(), None if every else sample, repair=repair))
+    raise typer.Exit(
+        run_verify(load_settings(), None if every else sample, repair=repair, repair_many=repair_many)
+    )
 
 
 @images.command("gc")
@@ -325,12 +330,22 @@ def verify(
     seed: Annotated[int, typer.Option(help="another seed, another sample")] = 0,
     candidate: Annotated[bool, typer.Option(help="of the settings' model, not of the serving one")] = False,
     repair: Annotated[bool, typer.Option(help="have wrong vectors embedded anew")] = False,
+    repair_many: Annotated[
+        bool, typer.Option(help="the same, though they are more than a tenth of the sample")
+    ] = False,
 ) -> None:
     """Embed a sample of pictures anew in fp32 and compare; exit code 1 where a vector is wrong."""
     from fashion_pipeline.commands.embeddings import run_verify
 
     raise typer.Exit(
-        run_verify(load_settings(), sample=sample, seed=seed, candidate=candidate, repair=repair)
+        run_verify(
+            load_settings(),
+            sample=sample,
+            seed=seed,
+            candidate=candidate,
+            repair=repair,
+            repair_many=repair_many,
+        )
     )
 
 

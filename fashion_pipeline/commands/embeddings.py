@@ -12,7 +12,9 @@ from fashion_pipeline.settings import Settings
 _SHOWN = 10
 
 
-def run_verify(settings: Settings, *, sample: int, seed: int, candidate: bool, repair: bool) -> int:
+def run_verify(
+    settings: Settings, *, sample: int, seed: int, candidate: bool, repair: bool, repair_many: bool
+) -> int:
     """Embed a sample anew in fp32 and compare; 1 where a vector differs or cannot be read."""
     report = verify_vectors(
         parts.open_database(settings),
@@ -21,7 +23,8 @@ def run_verify(settings: Settings, *, sample: int, seed: int, candidate: bool, r
         load=lambda ref: load_encoder(ref, device=settings.device, precision="fp32"),
         sample=sample,
         seed=seed,
-        repair=repair,
+        repair=repair or repair_many,
+        repair_many=repair_many,
     )
     print(
         f"{report.model_id}: {report.compared} of {report.sampled} vectors embedded anew; "

@@ -38,11 +38,16 @@ def run_retry(settings: Settings, store_id: str, errors: tuple[str, ...]) -> int
     return 0
 
 
-def run_verify(settings: Settings, sample: int | None, *, repair: bool) -> int:
+def run_verify(settings: Settings, sample: int | None, *, repair: bool, repair_many: bool) -> int:
     """Re-hash stored pictures; 1 where one is damaged or missing and stays so."""
     report = verify_pictures(
-        parts.open_database(settings), ImageStore(parts.open_data(settings)), sample=sample, repair=repair
+        parts.open_database(settings),
+        ImageStore(parts.open_data(settings)),
+        sample=sample,
+        repair=repair or repair_many,
+        repair_many=repair_many,
     )
+    repair |= repair_many
     console = wide_console()
     for state, hashes in (("damaged", report.damaged), ("missing", report.missing)):
         for sha256 in hashes[:SHOWN]:

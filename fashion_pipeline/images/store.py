@@ -18,7 +18,7 @@ class ImageStore:
     """
 
     def __init__(self, data: DataLocation) -> None:
-        self._data = data
+        self.data = data
         # Striped by the first byte of the digest: two threads with the same bytes write them once.
         self._locks = tuple(threading.Lock() for _ in range(256))
 
@@ -40,18 +40,18 @@ class ImageStore:
         sha256 = sha256_bytes(data)
         key = self.key(sha256)
         with self._locks[int(sha256[:2], 16)]:
-            if self._data.holds(key, len(data)):
+            if self.data.holds(key, len(data)):
                 return sha256, False
-            self._data.write(key, data, durable=False)
+            self.data.write(key, data, durable=False)
         return sha256, True
 
     def sync(self) -> None:
         """Make durable what was put; before a ledger says that it is there."""
-        self._data.sync()
+        self.data.sync()
 
     def exists(self, sha256: str) -> bool:
         """Whether the picture is there."""
-        return self._data.exists(self.key(sha256))
+        return self.data.exists(self.key(sha256))
 
     def open(self, sha256: str) -> IO[bytes]:
         """Open a picture for reading.
@@ -59,7 +59,7 @@ class ImageStore:
         Raises:
             PermanentError: it is not there.
         """
-        return self._data.open(self.key(sha256))
+        return self.data.open(self.key(sha256))
 
     def read(self, sha256: str) -> bytes:
         """The bytes of a picture.
@@ -67,26 +67,26 @@ class ImageStore:
         Raises:
             PermanentError: it is not there.
         """
-        return self._data.read(self.key(sha256))
+        return self.data.read(self.key(sha256))
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
         """Digest and file of every picture, in no order; what is not named like one is left out."""
-        for entry in self._data.list(FOLDER):
+        for entry in self.data.list(FOLDER):
             sha256 = entry.key.rpartition("/")[2]
             if SHA256.fullmatch(sha256):
                 yield sha256, entry
 
     def leftovers(self) -> Iterator[Entry]:
         """Files that a killed process did not finish, and those that are being written now."""
-        return self._data.leftovers(FOLDER)
+        return self.data.leftovers(FOLDER)
 
     def delete(self, entry: Entry) -> None:
         """Remove one of `entries` or `leftovers`."""
-        self._data.delete(entry.key)
+        self.data.delete(entry.key)
 
     def discard(self, sha256: str) -> None:
         """Remove a picture; nothing happens where it is not there."""
-        self._data.delete(self.key(sha256))
+        self.data.delete(self.key(sha256))
 
     def verify(self, sha256: str) -> bool:
         """Whether the stored bytes still have the digest that they are named by.

@@ -13,6 +13,7 @@ from fashion_pipeline.catalog.images import ask_again
 from fashion_pipeline.errors import PermanentError
 from fashion_pipeline.feeds.config import StoreConfig
 from fashion_pipeline.images.store import ImageStore
+from fashion_pipeline.line.repairing import check_extent
 from fashion_pipeline.storage import Entry
 
 #: Google asks for 250 x 250 pixels for clothing, and for 500 x 500 from 2027 on (feed specification).
@@ -39,11 +40,19 @@ class VerifyReport:
 
 
 def verify_pictures(
-    database: Database, images: ImageStore, *, sample: int | None, repair: bool
+    database: Database,
+    images: ImageStore,
+    *,
+    sample: int | None,
+    repair: bool,
+    repair_many: bool = False,
 ) -> VerifyReport:
     """Re-hash the pictures that `images` names: a random sample of so many, or all.
 
     With `repair` damaged files are removed, and what is damaged or missing is due for the next run.
+
+    Raises:
+        PermanentError: more than a tenth would be repaired, and `repair_many` was not said.
     """
     report = VerifyReport()
     hashes = known_hashes(database, sample=sample)
@@ -54,6 +63,10 @@ def verify_pictures(
                 if state is not None:
                     (report.missing if state == "missing" else report.damaged).append(sha256)
     if repair:
+        if not repair_many:
+            wrong = len(report.damaged) + len(report.missing)
+            told = f"pictures are damaged ({len(report.damaged):,}) or missing ({len(report.missing):,})"
+            check_extent(wrong, report.checked, told, images.data)
         for sha256 in report.damaged:
             images.discard(sha256)
         ask_again(database, [*report.damaged, *report.missing])

@@ -25,6 +25,7 @@ from fashion_pipeline.embeddings.spec import ModelSpec
 from fashion_pipeline.embeddings.vectors import EmbeddedBatch, Vectors
 from fashion_pipeline.errors import PermanentError
 from fashion_pipeline.images.store import ImageStore
+from fashion_pipeline.line.repairing import check_extent
 from fashion_pipeline.storage import DataLocation
 
 #: Vectors of a merged shard: 300 MB as float32, which object stores and readers like.
@@ -88,12 +89,16 @@ def verify_vectors(
     sample: int,
     seed: int = 0,
     repair: bool = False,
+    repair_many: bool = False,
 ) -> VerifyReport:
     """Embed a sample of a model's pictures anew and compare.
 
     Args:
         load: loads a model by its reference, in fp32.
         repair: forget vectors that differ or cannot be read, so that the next run embeds them anew.
+
+    Raises:
+        PermanentError: more than a tenth of the sample would be forgotten, and `repair_many` was not said.
     """
     refs = sample_vectors(database, spec.image_model_id, sample, seed)
     stored: dict[str, Vectors] = {}
@@ -132,6 +137,9 @@ def verify_vectors(
     cosines = {digest: float(stored[digest] @ vector) for digest, vector in anew.items()}
     differing = {digest: cosine for digest, cosine in cosines.items() if not cosine >= MIN_COSINE}
     wrong = {*differing, *unreadable}
+    if repair and not repair_many:
+        told = f"vectors differ ({len(differing):,}) or cannot be read ({len(unreadable):,})"
+        check_extent(len(wrong), len(refs), told, data)
     unreadable |= {each.sha256: f"picture: {each.error}, {each.detail}" for each in failures}
     return VerifyReport(
         spec.image_model_id,

@@ -15,6 +15,7 @@ from fashion_pipeline.catalog import image_care, image_work
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.image_care import newest_pictures, retry_failed
 from fashion_pipeline.catalog.images import record_decode_failures
+from fashion_pipeline.errors import PermanentError
 from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.line import image_care as care
 from fashion_pipeline.line.image_care import collect_garbage, inspect_pictures, smallest_side, verify_pictures
@@ -178,6 +179,34 @@ def test_verify_finds_what_is_damaged_or_missing_and_has_it_fetched_anew(
     verify_pictures(shop.database, images, sample=None, repair=True)
     assert shop.images(DAY).due == 2
     assert set(server.count()) == {"3.jpg", "4.jpg"}
+    assert verify_pictures(shop.database, images, sample=None, repair=False).whole
+
+
+@pytest.mark.parametrize("sample", [None, 100])
+def test_a_folder_that_is_not_mounted_does_not_have_everything_fetched_anew(
+    shop: Shop, server: PictureServer, sample: int | None
+) -> None:
+    shop.run(DAY, pictured(server, 30))
+    shop.images(DAY)
+    images, folder = ImageStore(shop.data), shop.parts / "data" / "images"
+    damaged = folder.parent / images.key(sha256(jpeg(3)))
+    damaged.write_bytes(b"x")
+    for number in range(4, 24):
+        images.discard(sha256(jpeg(number)))
+    with pytest.raises(
+        PermanentError, match=r"21 of 30 pictures are damaged \(1\) or missing \(20\).*mounted"
+    ):
+        verify_pictures(shop.database, images, sample=sample, repair=True)
+    assert damaged.exists()
+    assert shop.images(DAY).due == 0
+    images.put(jpeg(4))
+    verify_pictures(shop.database, images, sample=sample, repair=True)
+    assert shop.images(DAY).due == 20, "so few are repaired whatever their share is"
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(PermanentError, match="30 of 30 pictures"):
+        verify_pictures(shop.database, images, sample=sample, repair=True)
+    verify_pictures(shop.database, images, sample=sample, repair=True, repair_many=True)
+    assert shop.images(DAY).due == 30
     assert verify_pictures(shop.database, images, sample=None, repair=False).whole
 
 

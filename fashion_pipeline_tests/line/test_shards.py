@@ -3,6 +3,7 @@
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +41,7 @@ def load(ref: str) -> Encoder:
     return load_encoder(ref, device="cpu", precision="fp32")
 
 
-def verify(shop: Shop, **options: int) -> VerifyReport:
+def verify(shop: Shop, **options: Any) -> VerifyReport:
     return verify_vectors(
         shop.database, shop.data, read_spec(shop.model), load=load, **{"sample": 100} | options
     )
@@ -99,6 +100,28 @@ def test_what_is_wrong_is_named_forgotten_and_embedded_anew_and_its_point_writte
     points = shop.indexed()
     for number in range(20):
         assert np.allclose(points[f"sku-{number}"].vector, before[sha256(jpeg(number))], atol=1e-4)
+
+
+def test_a_folder_that_is_not_mounted_does_not_have_everything_embedded_anew(shop: Shop) -> None:
+    stock(shop, 30)
+    shop.collection()
+    shop.invent_vectors()
+    ledger = shop.ledger()
+    folder = shop.parts / "data" / "embeddings"
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(
+        module.PermanentError, match=r"30 of 30 vectors differ \(0\) or cannot be read \(30\)"
+    ):
+        verify(shop, repair=True)
+    assert shop.ledger() == ledger
+    assert verify(shop, sample=20, repair=True).forgotten == 20, "so few are repaired whatever their share is"
+    folder.with_name("elsewhere").rename(folder)
+    shop.invent_vectors()
+    with pytest.raises(module.PermanentError, match=r"30 of 30 vectors differ \(30\).*--repair-many"):
+        verify(shop, repair=True)
+    assert len(shop.ledger()) == 30
+    assert verify(shop, repair=True, repair_many=True).forgotten == 30
+    assert shop.ledger() == {}
 
 
 def test_small_shards_become_one_and_the_old_files_go_later(shop: Shop) -> None:
