@@ -87,6 +87,17 @@ def retire(
 
 
 @app.command()
+def prune(
+    keep_days: Annotated[int, typer.Option(min=1, help="what is younger stays")],
+    delete: Annotated[bool, typer.Option(help="remove it; without it nothing changes")] = False,
+) -> None:
+    """Find feeds, rejected items, pictures and vectors that are older than so many days and not needed."""
+    from fashion_pipeline.commands.prune import run_prune
+
+    raise typer.Exit(run_prune(load_settings(), keep_days, delete=delete))
+
+
+@app.command()
 def backfill(
     first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="first day")],
     last: Annotated[

@@ -33,6 +33,11 @@ def show_rejected(settings: Settings, store_id: str, day: date, reason: str | No
     items, total = rejected_items(database, snapshot, reason=reason, limit=limit)
     console = wide_console()
     asked = f" with reason {reason}" if reason else ""
+    if not total and reason is None and snapshot.account["rejected"] + snapshot.account["broken"]:
+        raise PermanentError(
+            f"store {store_id}, {day}: the {snapshot.account['rejected']:,} rejected items and "
+            f"{snapshot.account['broken']:,} broken records of that day were pruned"
+        )
     if not items:
         console.print(f"no rejected item of store {store_id} on {day}{asked}")
         return 0

@@ -40,8 +40,8 @@ def run_retire(settings: Settings, store_id: str, *, apply: bool) -> int:
         return 0
     if not apply:
         console.print(
-            "nothing was changed. --apply makes the products tombstones and deletes the points; rows, pictures "
-            "and vectors stay until `prune`, and a store that comes back needs no new embedding."
+            "nothing was changed. --apply makes the products tombstones and deletes the points; rows stay, pictures "
+            "and vectors until `prune`, and a store that comes back before it needs no new embedding."
         )
         return 0
     today = datetime.now(UTC).date()
