@@ -7,6 +7,7 @@ header announces, and this runs on bytes from anywhere, in the process that fetc
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import ClassVar
 
 from fashion_pipeline.errors import PermanentError
@@ -296,21 +297,25 @@ def _iso_media(data: bytes) -> Reading:
     size = len(data)
     (length,) = struct.unpack_from(">I", data, 0)
     brands = {data[place : place + 4] for place in range(8, min(length, size, 256), 4)}
-    if brands.isdisjoint({b"avif", b"avis"}):
+    kind = "heic" if brands.isdisjoint({b"avif", b"avis"}) else "avif"
+    if kind == "heic":
         if brands.isdisjoint({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}):
             raise NotAnImageError("a video or another media file")
-        raise UnsupportedFormatError("a HEIC picture")
+        if find_spec("pillow_heif") is None:
+            raise UnsupportedFormatError(
+                "a HEIC picture, which is decoded only where pillow-heif is installed"
+            )
     sizes: list[tuple[int, int]] = []
     end = 0
     for name, start, end in _boxes(data, 0, size):
         if name == b"meta":
             sizes.extend(_extents(data, start + 4, end))
     if not sizes:
-        raise BrokenHeaderError("AVIF that names no size")
+        raise BrokenHeaderError(f"{kind.upper()} that names no size")
     # The largest extent is the picture itself; tiles, thumbnails and alpha planes are not larger.
     width, height = max(sizes, key=lambda extent: extent[0] * extent[1])
     # How many frames a sequence has stands in its tracks; that there are several is enough here.
-    return ImageInfo("avif", width, height, 2 if data[8:12] == b"avis" else 1), end <= size
+    return ImageInfo(kind, width, height, 2 if data[8:12] in (b"avis", b"hevc") else 1), end <= size
 
 
 def _extents(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:

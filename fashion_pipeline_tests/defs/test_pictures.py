@@ -1,11 +1,14 @@
-"""What the metadata of `image_embeddings` says of a run of the pipeline."""
+"""What the metadata of the picture assets says, and that a store's settings reach the fetcher."""
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from fashion_pipeline.defs.assets.pictures import pipeline_metadata
 from fashion_pipeline.embeddings.report import EmbedReport
+from fashion_pipeline_tests.line.shops import PictureServer, jpeg
+from fashion_pipeline_tests.small_world import SECOND, SmallWorld, metadata
 
 REPORT = EmbedReport(
     requested=1010,
@@ -51,3 +54,26 @@ def test_a_run_says_what_it_did_and_what_it_cost() -> None:
 @pytest.mark.parametrize(("report", "price"), [(REPORT, None), (replace(REPORT, embedded=0), 3.6)])
 def test_a_cost_is_shown_only_where_there_is_one(report: EmbedReport, price: float | None) -> None:
     assert "cost_per_1000_images" not in pipeline_metadata(report, price)
+
+
+def test_own_hosts_and_their_pace_reach_the_fetcher(world: SmallWorld) -> None:
+    assets = ["raw_feeds", "clean_products", "products", "product_images"]
+    with PictureServer(robots=b"User-agent: *\nDisallow: /\n") as server:
+        urls = {f"{n}.jpg": server.put(f"{n}.jpg", jpeg(n)) for n in range(6)}
+        world.environ["FASHION_PIPELINE_ALLOWED_HOSTS"] = "127.0.0.1"
+        rows = [world.row("alpha", 20 + n, image=url) for n, url in enumerate(urls.values())]
+        world.feed("alpha", SECOND, [*world.rows("alpha"), *rows])
+
+        def asked(**policy: object) -> tuple[int, int]:
+            world.write_feeds_file(alpha={"images": policy})
+            world.table("DELETE FROM images WHERE status <> 'fetched' RETURNING 1")
+            found = metadata(world.run("line", day=SECOND, assets=assets), "product_images")
+            return found["fetched"], found["failed"]
+
+        assert asked() == (0, 6), "another's host: its robots.txt is obeyed"
+        assert asked(own_hosts=["cdn.example"]) == (0, 6)
+        assert server.asked == []
+        began = time.monotonic()
+        assert asked(own_hosts=["127.0.0.1"], requests_per_second=5) == (6, 0)
+        assert time.monotonic() - began >= 5 / 5
+        assert set(server.count()) == set(urls)

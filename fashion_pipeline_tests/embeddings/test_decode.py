@@ -1,5 +1,6 @@
 import io
 import random
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image, features
 from fashion_pipeline.embeddings.decode import DecodeOptions, ImageDecodeError, decode_image, decode_picture
 from fashion_pipeline.embeddings.spec import Preprocessing
 from fashion_pipeline_tests.embeddings.pictures import bomb_header, encoded, halves, jpeg, photo
+from fashion_pipeline_tests.images.samples import HEIC
 
 RED, BLUE, WHITE = (220, 30, 30), (30, 30, 220), (255, 255, 255)
 OPTIONS = DecodeOptions()
@@ -183,6 +185,21 @@ def test_other_formats_of_shops(form: str) -> None:
     if form == "JPEG2000" and not features.check("jpg_2000"):
         pytest.skip("this Pillow has no JPEG 2000")
     assert decoded(encoded(halves(RED, BLUE), form)).shape == (64, 64, 3)
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is not None, reason="pillow-heif is installed")
+def test_heic_is_named_where_nothing_decodes_it() -> None:
+    with pytest.raises(ImageDecodeError, match="only where pillow-heif is installed") as caught:
+        decode_picture(HEIC, shape(), OPTIONS)
+    assert caught.value.slug == "unsupported_format"
+
+
+def test_heic() -> None:
+    pytest.importorskip("pillow_heif")
+    picture = decode_picture(HEIC, shape(), OPTIONS)
+    assert (picture.width, picture.height) == (64, 48)
+    assert close(decoded(HEIC)[4:26, 4:26], (20, 40, 200), 40)
+    assert close(decoded(HEIC)[40:, 40:], (200, 30, 30), 40)
 
 
 def test_what_is_no_picture() -> None:

@@ -20,6 +20,7 @@ from fashion_pipeline.embeddings.vectors import EncoderMemoryError, Pixels, Vect
 from fashion_pipeline_tests.embeddings.fakes import FAKE_SPEC, FakeEncoder, store, vectors_of
 from fashion_pipeline_tests.embeddings.pictures import encoded, halves, jpeg, photo
 from fashion_pipeline_tests.embeddings.test_pipeline import constant, plain, run
+from fashion_pipeline_tests.images.samples import HEIC
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 
@@ -222,8 +223,7 @@ def awkward() -> dict[str, tuple[bytes, Image.Image]]:
 def test_awkward_pictures_come_out_as_what_they_show(demo_model: str) -> None:
     encoder = load_encoder(demo_model, device="cpu", precision="fp32")
     pictures = awkward()
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
-    stored = store([*(data for data, _ in pictures.values()), heic])
+    stored = store([*(data for data, _ in pictures.values()), HEIC])
     outcome = run(stored, encoder)
     names = dict(zip(stored, [*pictures, "HEIC"], strict=True))
     assert {names[sha256]: failure.error for sha256, failure in outcome.failures.items()} == {

@@ -1,6 +1,8 @@
 import asyncio
 import os
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -396,6 +398,45 @@ async def test_the_look_ahead_is_bounded_while_a_host_pauses(tmp_path: Path) -> 
         await asyncio.sleep(0.6)
         assert 50 <= pulled <= len(it.results) + 51
         assert (await run).fetched == 400
+
+
+class SlowDisk(ImageStore):
+    """A store on a disk that takes so many seconds for a picture; tells how many were written at once."""
+
+    def __init__(self, data: DataLocation, seconds: float) -> None:
+        super().__init__(data)
+        self.seconds, self.writing, self.most = seconds, 0, 0
+        self.guard = threading.Lock()
+
+    def put(self, data: bytes) -> tuple[str, bool]:
+        with self.guard:
+            self.writing += 1
+            self.most = max(self.most, self.writing)
+        time.sleep(self.seconds)
+        with self.guard:
+            self.writing -= 1
+        return super().put(data)
+
+
+@pytest.mark.parametrize(("seconds", "threads", "most"), [(0.0, 8, 1), (0.02, 8, 8), (0.02, 3, 3)])
+async def test_threads_are_added_only_where_the_store_is_slow(
+    tmp_path: Path, seconds: float, threads: int, most: int
+) -> None:
+    async def each_its_own(request: Request) -> None:
+        await request.answer(200, jpeg() + request.path.encode())
+
+    async with world(tmp_path, {"good": GOOD}) as it:
+        it.server.behaviours |= {f"good{number}": each_its_own for number in range(100)}
+        it.store = SlowDisk(it.data, seconds)
+        requests = [ask(it.server, f"good{number}", "good.test") for number in range(100)]
+        limits = replace(LIMITS, threads=threads, per_host_concurrency=32, timeout=30.0)
+        began = time.perf_counter()
+        report = await it.fetch(requests, limits)
+        took = time.perf_counter() - began
+    assert (report.fetched, report.reused) == (100, 0)
+    assert it.store.most == most
+    # The first turn finds out that the disk is slow; then all threads wait for it at once.
+    assert took < 100 * seconds * 0.75 or not seconds
 
 
 class Boom(Exception):

@@ -7,6 +7,7 @@ import struct
 import pytest
 from PIL import Image
 
+from fashion_pipeline.images import inspect
 from fashion_pipeline.images.inspect import ImageError, InspectLimits, inspect_image
 from fashion_pipeline_tests.images.samples import HEIC, HTML, REAL, SIZE, SVG, jpeg, pictures, png_header
 
@@ -34,7 +35,6 @@ def test_reads_what_pillow_reads(name: str) -> None:
         ("not_an_image", struct.pack(">I4s4s", 16, b"ftyp", b"isom") + b"\0" * 40),
         ("unsupported_format", SVG),
         ("unsupported_format", b"<svg xmlns='x'/>"),
-        ("unsupported_format", HEIC),
         ("unsupported_format", b"\0\0\0\x0cJXL \r\n\x87\n"),
         ("too_many_pixels", png_header(100_000, 100_000)),
         ("too_many_pixels", png_header(2**31 - 1, 2**31 - 1)),
@@ -56,6 +56,20 @@ def test_names_what_is_wrong(slug: str, data: bytes) -> None:
     with pytest.raises(ImageError) as caught:
         inspect_image(data)
     assert caught.value.slug == slug
+
+
+def test_heic_is_read_where_it_can_be_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect, "find_spec", lambda name: None)
+    with pytest.raises(inspect.UnsupportedFormatError, match="only where pillow-heif is installed"):
+        inspect_image(HEIC)
+    monkeypatch.setattr(inspect, "find_spec", lambda name: name == "pillow_heif")
+    info = inspect_image(HEIC)
+    # Coded size; the visible one, which is what the decoder reports, is cut out of it.
+    assert (info.format, info.width, info.height, info.frames) == ("heic", 64, 64, 1)
+    with pytest.raises(inspect.TruncatedImageError):
+        inspect_image(HEIC[:-4])
+    with pytest.raises(inspect.TooManyPixelsError):
+        inspect_image(HEIC, InspectLimits(64 * 64 - 1))
 
 
 def test_limits_are_inclusive() -> None:

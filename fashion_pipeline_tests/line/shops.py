@@ -308,6 +308,8 @@ class PictureServer:
     hold_after: int | None = None
     go: threading.Event = field(default_factory=threading.Event)
     port: int = 0
+    #: What robots.txt says; there is none where it is empty.
+    robots: bytes = b""
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.port}/{name}"
@@ -326,7 +328,7 @@ class PictureServer:
     async def handle(self, request: web.Request) -> web.Response:
         name = request.path.removeprefix("/")
         if name == "robots.txt":
-            return web.Response(status=404)
+            return web.Response(body=self.robots) if self.robots else web.Response(status=404)
         while self.hold_after is not None and len(self.asked) >= self.hold_after and not self.go.is_set():
             await asyncio.sleep(0.01)
         if request.transport is None or request.transport.is_closing():
