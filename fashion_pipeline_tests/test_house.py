@@ -69,6 +69,7 @@ ENVIRONMENT = {
     "commands.demo": "the same",
     "commands.doctor": "the same",
     "commands.images": "the same",
+    "commands.prune": "the same",
     "commands.model": "the model hub's own variables: HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE",
     "commands.index": "the same",
     "commands.backfill": "the same",
