@@ -1,0 +1,271 @@
+"""The crasher: worlds, an undisturbed twin of each, and a line that is struck again and again, then compared."""
+
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fashion_pipeline_tests.crash.faults import FAKETIME, FAULTS, STAGES, Fault, Place
+from fashion_pipeline_tests.crash.side import Outcome, Runners, Side, copy_side
+from fashion_pipeline_tests.crash.state import State, differences, shown
+from fashion_pipeline_tests.crash.watch import Moment
+from fashion_pipeline_tests.crash.web import WebServer, free_port
+from fashion_pipeline_tests.crash.world import Step, World, make_world
+
+#: Of a side's own file system: PostgreSQL's log of writes takes most of it.
+FILE_SYSTEM = "size=600m,mode=755"
+#: Faults of one partition before it is run undisturbed and compared.
+MOST_FAULTS = 3
+
+
+class Difference(AssertionError):  # noqa: N818 - what the crasher is there to find
+    """The line did not end as its twin did; the message has seed, step and what differs."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """A fault that was done: where, and what became of the run."""
+
+    world: str
+    step: Step
+    fault: str
+    stage: str
+    moment: str
+    ended: str
+
+
+@dataclass
+class Report:
+    """What a crasher's run did."""
+
+    seed: int
+    strikes: list[Strike] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    #: Planned faults whose moment did not come, because the run had less to do.
+    missed: int = 0
+    worlds: int = 0
+    runs: int = 0
+    compared: int = 0
+    facts: int = 0
+    vectors: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TwinStep:
+    """What the undisturbed line did in a step, and had when it was done."""
+
+    outcome: Outcome
+    state: State
+
+
+class Crasher:
+    """Strikes until `kills` faults hit; `faults` are names of `FAULTS`."""
+
+    def __init__(
+        self,
+        seed: int,
+        kills: int,
+        *,
+        faults: Sequence[str] = tuple(FAULTS),
+        stores: int = 2,
+        days: int = 3,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.kills = kills
+        self.faults = [FAULTS[name] for name in faults]
+        self.stores, self.days = stores, days
+        self.report = Report(seed)
+        self._say = say
+
+    def run(self) -> Report:
+        """Do it.
+
+        Raises:
+            Difference: the line and its twin differ.
+        """
+        began = time.monotonic()
+        with ExitStack() as stack:
+            self._folder = Path(tempfile.mkdtemp(prefix="crash-"))
+            stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            # PostgreSQL of root runs as nobody, who has to get in.
+            self._folder.chmod(0o755)
+            self._web = WebServer(free_port())
+            stack.callback(self._web.kill)
+            self._runners = Runners()
+            stack.callback(self._runners.close)
+            self._clock = self._folder / "clock"
+            self._clocked = self._clocked_runners(stack)
+            self._base = self._make_base()
+            while len(self.report.strikes) < self.kills:
+                self._world(self.report.worlds + 1)
+        self.report.seconds = time.monotonic() - began
+        return self.report
+
+    def _clocked_runners(self, stack: ExitStack) -> Runners | None:
+        if FAKETIME is None or FAULTS["clock"] not in self.faults:
+            return None
+        self._clock.write_text("+0\n")
+        clocked = Runners(
+            {
+                "LD_PRELOAD": str(FAKETIME),
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+                "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
+        )
+        stack.callback(clocked.close)
+        return clocked
+
+    def _make_base(self) -> Path:
+        """A data folder with tables, Dagster's own ones, and an empty collection, to be copied."""
+        shared = self._folder / "base"
+        world = make_world("base", self._web.address, stores=self.stores, days=self.days)
+        world.write(shared)
+        side = Side(world, shared, shared / "side", self._runners)
+        outcome = side.start(task="prepare", job="collection").end(180)
+        side.close()
+        assert outcome.success, f"{outcome.failures}\n{side.log()}"
+        return side.root
+
+    @contextmanager
+    def _side(self, name: str, world: World, shared: Path) -> Iterator[tuple[Side, bool]]:
+        """A copy of the base, on a file system of its own where one can be mounted."""
+        root = shared / name
+        root.mkdir()
+        mounted = (
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", FILE_SYSTEM, "tmpfs", str(root)], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
+        try:
+            copy_side(self._base, root)
+            side = Side(world, shared, root, self._runners)
+            try:
+                yield side, mounted
+            finally:
+                side.close()
+        finally:
+            if mounted:
+                subprocess.run(["umount", "-l", str(root)], check=True)
+
+    def _world(self, number: int) -> None:
+        name = f"{self.report.seed}.{number}"
+        shared = self._folder / f"world-{number}"
+        world = make_world(name, self._web.address, stores=self.stores, days=self.days)
+        world.write(shared)
+        self._web.serve(shared)
+        with self._side("twin", world, shared) as (side, _):
+            twin = {step: self._undisturbed(side, step) for step in world.steps}
+            self._no_garbage(side, name)
+        self._web.start()
+        with self._side("struck", world, shared) as (side, mounted):
+            place = Place(side, self._web, mounted, self._clocked, self._clock)
+            self._struck(place, name, world, twin)
+        self.report.worlds += 1
+        shutil.rmtree(shared)
+
+    def _undisturbed(self, side: Side, step: Step) -> TwinStep:
+        outcome = side.run(step)
+        self.report.runs += 1
+        assert outcome.told is not None, side.log()
+        failing = side.failing_pictures(step)
+        assert not failing, f"{failing} pictures of the undisturbed twin failed in a way that passes"
+        return TwinStep(outcome, side.observe())
+
+    def _struck(self, place: Place, name: str, world: World, twin: dict[Step, TwinStep]) -> None:
+        dice = random.Random(f"{name} faults")
+        for step in world.steps:
+            for fault, moment, seed in self._plan(place, dice, twin[step]):
+                if len(self.report.strikes) >= self.kills:
+                    break
+                self._strike(place, name, step, fault, moment, random.Random(seed))
+            self._again(place, name, step, twin[step])
+            if len(self.report.strikes) >= self.kills:
+                break
+        self._no_garbage(place.side, name)
+
+    def _plan(
+        self, place: Place, dice: random.Random, undisturbed: TwinStep
+    ) -> list[tuple[Fault, Moment, str]]:
+        """Faults in the order of their stages, each at a moment that the twin's run had."""
+        possible = []
+        for fault in self.faults:
+            reason = fault.needs(place)
+            if reason is None:
+                possible.append(fault)
+            else:
+                self.report.skipped[fault.name] = reason
+        assert undisturbed.outcome.told is not None
+        counts = undisturbed.outcome.told["counts"]
+        planned = []
+        for _ in range(dice.randint(1, MOST_FAULTS)):
+            (fault,) = dice.choices(possible, [each.weight for each in possible])
+            stages = [stage for stage in fault.stages or STAGES if counts.get(stage)]
+            fraction, hold, seed = dice.random(), dice.random() < 0.5, f"{dice.random()}"
+            if stages:
+                stage = dice.choice(stages)
+                planned.append((fault, Moment(stage, 1 + int(fraction * counts[stage]), hold), seed))
+        return sorted(planned, key=lambda each: STAGES.index(each[1].stage))
+
+    def _strike(
+        self, place: Place, name: str, step: Step, fault: Fault, moment: Moment, dice: random.Random
+    ) -> None:
+        outcome = fault.strike(place, step, moment, dice)
+        self.report.runs += 1
+        place.web.start()
+        where = f"seed {self.report.seed}, world {name}, step {step}, fault {fault.name} at {moment}"
+        if outcome.orphans:
+            raise Difference(f"{where}: processes of the run were there long after it ended")
+        if outcome.moment is None:
+            self.report.missed += 1
+            return
+        if outcome.told is None:
+            ended = "given up" if outcome.given_up else "lost"
+        else:
+            ended = "succeeded" if outcome.success else "failed"
+        self.report.strikes.append(Strike(name, step, fault.name, moment.stage, outcome.moment, ended))
+        told = "; ".join(f"{key}: {value}" for key, value in outcome.failures.items())[:200]
+        self._say(
+            f"{len(self.report.strikes):>4} {name} {step} {fault.name:<11} {moment.stage} "
+            f"{moment.number} ({outcome.moment}): {ended} {told}"
+        )
+
+    def _again(self, place: Place, name: str, step: Step, undisturbed: TwinStep) -> None:
+        """Run the partition once more, undisturbed, and compare."""
+        side = place.side
+        outcome = side.run(step)
+        self.report.runs += 1
+        where = f"seed {self.report.seed}, world {name}, step {step}"
+        if side.failing_pictures(step):
+            # As the runbook says of pictures that failed while their server was away.
+            side.retry_pictures(step)
+            outcome = side.run(step)
+            self.report.runs += 1
+        if outcome.failures != undisturbed.outcome.failures or outcome.success != undisturbed.outcome.success:
+            raise Difference(
+                f"{where}: the run after the faults gave {outcome.failures or outcome}, the twin's "
+                f"{undisturbed.outcome.failures or undisturbed.outcome}\n{self._history(name, step)}\n{side.log()}"
+            )
+        state = side.observe()
+        found = differences(undisturbed.state, state)
+        if found:
+            raise Difference(f"{where}: {len(found)} differences\n{shown(found)}\n{self._history(name, step)}")
+        self.report.compared += 1
+        self.report.facts += len(state.facts)
+        self.report.vectors += len(state.vectors)
+
+    def _history(self, name: str, step: Step) -> str:
+        struck = [each for each in self.report.strikes if (each.world, each.step) == (name, step)]
+        return "\n".join(f"  {each.fault} in {each.stage} at {each.moment}: {each.ended}" for each in struck)
+
+    def _no_garbage(self, side: Side, name: str) -> None:
+        left = side.garbage()
+        if left:
+            raise Difference(f"seed {self.report.seed}, world {name}: nothing collects {left}")
