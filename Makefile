@@ -8,7 +8,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-slow lint bench clean
+.PHONY: help setup demo dev test test-slow lint bench crash clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ lint: setup ## style, types, import rules, secrets, known holes
 
 bench: setup ## the benchmarks, as ratios against references in the same run
 	@$(BIN)/python -m pytest fashion_pipeline_tests/benchmarks -m bench -s $(ARGS)
+
+crash: setup ## kills and other faults against an undisturbed twin: KILLS=20 SEED=1 FAULTS=run,postgres REPORT=docs/crash.md
+	@$(BIN)/python -m fashion_pipeline_tests.crash --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED)) \
+		$(if $(FAULTS),--faults $(FAULTS)) $(if $(REPORT),--report $(REPORT))
 
 clean: ## remove the data of the demo and everything that was built, not the virtual environment
 	@test ! -x $(BIN)/fashion-pipeline || FASHION_PIPELINE_PROFILE=embedded \

@@ -13,7 +13,9 @@ from fashion_pipeline_tests.crash.report import summary, write_report
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="faults that hit")
-    parser.add_argument("--seed", type=int, default=None, help="of worlds, faults and moments; drawn where it is left out")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="of worlds, faults and moments; drawn where it is left out"
+    )
     parser.add_argument("--faults", default=",".join(FAULTS), help=f"some of {', '.join(FAULTS)}")
     parser.add_argument("--report", type=Path, default=None, help="Markdown file to write")
     options = parser.parse_args()

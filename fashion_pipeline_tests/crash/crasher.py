@@ -23,7 +23,7 @@ FILE_SYSTEM = "size=600m,mode=755"
 MOST_FAULTS = 3
 
 
-class Difference(AssertionError):  # noqa: N818 - what the crasher is there to find
+class Difference(AssertionError):
     """The line did not end as its twin did; the message has seed, step and what differs."""
 
 
@@ -140,7 +140,9 @@ class Crasher:
         root.mkdir()
         mounted = (
             subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", FILE_SYSTEM, "tmpfs", str(root)], capture_output=True, check=False
+                ["mount", "-t", "tmpfs", "-o", FILE_SYSTEM, "tmpfs", str(root)],
+                capture_output=True,
+                check=False,
             ).returncode
             == 0
         )
@@ -164,7 +166,7 @@ class Crasher:
         with self._side("twin", world, shared) as (side, _):
             twin = {step: self._undisturbed(side, step) for step in world.steps}
             self._no_garbage(side, name)
-        self._web.start()
+        self._web.serve(shared)
         with self._side("struck", world, shared) as (side, mounted):
             place = Place(side, self._web, mounted, self._clocked, self._clock)
             self._struck(place, name, world, twin)
@@ -222,7 +224,7 @@ class Crasher:
         place.web.start()
         where = f"seed {self.report.seed}, world {name}, step {step}, fault {fault.name} at {moment}"
         if outcome.orphans:
-            raise Difference(f"{where}: processes of the run were there long after it ended")
+            raise Difference(f"{where}: long after the run these live: {outcome.orphans}")
         if outcome.moment is None:
             self.report.missed += 1
             return
@@ -231,7 +233,7 @@ class Crasher:
         else:
             ended = "succeeded" if outcome.success else "failed"
         self.report.strikes.append(Strike(name, step, fault.name, moment.stage, outcome.moment, ended))
-        told = "; ".join(f"{key}: {value}" for key, value in outcome.failures.items())[:200]
+        told = " ".join("; ".join(f"{key}: {value}" for key, value in outcome.failures.items()).split())[:160]
         self._say(
             f"{len(self.report.strikes):>4} {name} {step} {fault.name:<11} {moment.stage} "
             f"{moment.number} ({outcome.moment}): {ended} {told}"
@@ -256,7 +258,9 @@ class Crasher:
         state = side.observe()
         found = differences(undisturbed.state, state)
         if found:
-            raise Difference(f"{where}: {len(found)} differences\n{shown(found)}\n{self._history(name, step)}")
+            raise Difference(
+                f"{where}: {len(found)} differences\n{shown(found)}\n{self._history(name, step)}"
+            )
         self.report.compared += 1
         self.report.facts += len(state.facts)
         self.report.vectors += len(state.vectors)

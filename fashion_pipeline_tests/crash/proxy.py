@@ -51,13 +51,17 @@ class Proxy:
                 threading.Thread(target=self._pump, args=(client, server, pair), daemon=True).start()
                 threading.Thread(target=self._follow, args=(server, client, pair), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
+    def _pump(
+        self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
                 sink.sendall(data)
         self._end(pair)
 
-    def _follow(self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
+    def _follow(
+        self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
         """Pass on what the server says, and read its state from it."""
         pending = b""
         with suppress(OSError):

@@ -29,8 +29,7 @@ def write_report(report: Report, target: Path) -> None:
     lines = [
         "# Killed, and still right",
         "",
-        f"Written by `make crash KILLS={len(report.strikes)} SEED={report.seed} REPORT={target.name}` on "
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}.",
+        f"Written by `make crash KILLS={len(report.strikes)} SEED={report.seed}`, {_today()}, commit {_commit()}.",
         "",
         f"{summary(report)}.",
         "",
@@ -64,6 +63,10 @@ def write_report(report: Report, target: Path) -> None:
         lines += [f"- {FAULTS[name].words}: {why}" for name, why in report.skipped.items()]
         lines += [""]
     target.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _today() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def _commit() -> str:

@@ -86,7 +86,9 @@ def work(order: Order, watch: Watch) -> dict[str, Any]:
             .execute_in_process(
                 instance=instance,
                 run_id=run_id,
-                partition_key=LinePartition(order.store, date.fromisoformat(order.day)).key if order.day else None,
+                partition_key=LinePartition(order.store, date.fromisoformat(order.day)).key
+                if order.day
+                else None,
                 run_config=QUIET,
                 raise_on_error=False,
             )

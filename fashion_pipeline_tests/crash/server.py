@@ -46,7 +46,9 @@ def serve(folder: Path, port: int) -> None:
                     time.sleep(0.3)
                 self._answer(200, content)
 
-        def _answer(self, status: int, content: bytes = b"", *, retry: str = "", length: int | None = None) -> None:
+        def _answer(
+            self, status: int, content: bytes = b"", *, retry: str = "", length: int | None = None
+        ) -> None:
             etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
             if status == 200 and self.headers.get("If-None-Match") == etag:
                 status, content, length = 304, b"", None

@@ -43,8 +43,8 @@ class Outcome:
     #: The event at which the moment came, or None where the run ended before.
     moment: str | None
     given_up: bool = False
-    #: Processes of the run were there long after it.
-    orphans: bool = False
+    #: Decode workers of the run that were there long after it.
+    orphans: tuple[str, ...] = ()
 
     @property
     def success(self) -> bool:
@@ -152,24 +152,27 @@ class Run:
             self.kill()
             self._read(30, until=lambda: False)
         self._link.close()
-        orphans = not self._group_ends()
+        orphans = self._orphans()
         self.kill()
-        return Outcome(self.told, self.moment, given_up, orphans)
+        return Outcome(self.told, self.moment, given_up, tuple(orphans))
 
-    def _group_ends(self) -> bool:
-        """Whether what the run started ends with it: its decode workers, by the pipe that ends."""
+    def _orphans(self) -> list[str]:
+        """Decode workers that did not end with their run, as they do by the pipe that ends."""
         give_up = time.monotonic() + ORPHAN_SECONDS
-        while time.monotonic() < give_up:
-            if not any(self._lives_in_group(folder) for folder in Path("/proc").glob("[0-9]*")):
-                return True
+        while left := [told for folder in Path("/proc").glob("[0-9]*") if (told := self._in_group(folder))]:
+            if time.monotonic() > give_up:
+                break
             time.sleep(0.02)
-        return False
+        return left
 
-    def _lives_in_group(self, folder: Path) -> bool:
+    def _in_group(self, folder: Path) -> str | None:
+        """A decode worker that lives in the run's group. Dagster's own helpers may outlive a killed run."""
         with suppress(OSError):
             state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-            return int(group) == self.pid and state != "Z"
-        return False
+            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if int(group) == self.pid and state != "Z" and "embeddings.worker" in words:
+                return f"{folder.name} ({state}): {words[:200]}"
+        return None
 
     def _read(self, seconds: float, until: Callable[[], bool]) -> None:
         give_up = time.monotonic() + seconds

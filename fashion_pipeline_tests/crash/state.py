@@ -32,7 +32,8 @@ IMAGE_COLUMNS = (
     "status, checked_on, http_status, error, etag, sha256, size_bytes, width, height, format, decode_error"
 )
 SNAPSHOT_COLUMNS = (
-    "file_sha256, size_bytes, cleaning, account, verdict, findings, failure, accepted_reason, outcome, skipped_reason"
+    "file_sha256, size_bytes, cleaning, account, verdict, findings, failure, accepted_reason, outcome, "
+    "skipped_reason"
 )
 
 
@@ -105,12 +106,16 @@ class _Observer:
             name = f"{row['store_id']}/{row['external_id']}"
             self._names[row["id"]] = name
             self._tell("product", name, {key: row[key] for key in row if key not in LEFT_OUT})
-        for row in self._rows("SELECT store_id, applied_through, applied_sha256, applied_cleaning FROM stores"):
+        for row in self._rows(
+            "SELECT store_id, applied_through, applied_sha256, applied_cleaning FROM stores"
+        ):
             self._tell("store", row["store_id"], row)
 
     def _snapshots(self) -> None:
         keys = "file_key, clean_key, rejected_key, deletions_key"
-        for row in self._rows(f"SELECT store_id, day, sha256, {keys}, {SNAPSHOT_COLUMNS} FROM feed_snapshots"):
+        for row in self._rows(
+            f"SELECT store_id, day, sha256, {keys}, {SNAPSHOT_COLUMNS} FROM feed_snapshots"
+        ):
             name = f"{row['store_id']}/{row['day']}/{row['sha256'][:12]}"
             told = {key: row[key] for key in row if not key.endswith("_key")}
             if told["account"] is not None:
@@ -141,7 +146,9 @@ class _Observer:
                 self._tell("file", f"picture {row['sha256']}", hashlib.sha256(content).hexdigest())
         ledger = self._rows("SELECT model_id, image_sha256, shard_key FROM embeddings ORDER BY shard_key")
         models = {row["image_sha256"]: row["model_id"] for row in ledger}
-        for sha256, vector in read_vectors(self._data, ((row["shard_key"], row["image_sha256"]) for row in ledger)):
+        for sha256, vector in read_vectors(
+            self._data, ((row["shard_key"], row["image_sha256"]) for row in ledger)
+        ):
             self.stored[f"picture {sha256} by {models[sha256]}"] = vector
 
     def _points(self, alias: str, stores: tuple[str, ...]) -> None:

@@ -18,13 +18,15 @@ class WebServer:
         self._process: subprocess.Popen[str] | None = None
 
     def serve(self, folder: Path) -> None:
-        """Serve another folder."""
+        """Serve a folder from a fresh process, which remembers nothing."""
+        self.kill()
         self._folder = folder
         self.start()
 
     def start(self) -> None:
-        """Start anew: it remembers nothing."""
-        self.kill()
+        """Have it run again."""
+        if self._process is not None:
+            return
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fashion_pipeline_tests.crash.server", str(self._folder), str(self.port)],
             cwd=ROOT,

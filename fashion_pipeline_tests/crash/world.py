@@ -129,7 +129,13 @@ def make_world(seed: str, address: str, *, stores: int, days: int) -> World:
 
 def _look(dice: random.Random) -> tuple[Any, ...]:
     look = dice.choice(LOOKS)
-    return look.kind, dice.choice(["red", "blue", "green", "black"]), look.pattern, look.second_color, look.length
+    return (
+        look.kind,
+        dice.choice(["red", "blue", "green", "black"]),
+        look.pattern,
+        look.second_color,
+        look.length,
+    )
 
 
 def _row(dice: random.Random, store: str, number: int, world: World) -> Row:
@@ -146,7 +152,9 @@ def _row(dice: random.Random, store: str, number: int, world: World) -> Row:
     }
 
 
-def _change(dice: random.Random, store: str, rows: dict[int, Row], gone: dict[int, Row], world: World) -> None:
+def _change(
+    dice: random.Random, store: str, rows: dict[int, Row], gone: dict[int, Row], world: World
+) -> None:
     """A day's changes: a few of everything, and fewer departures than the guards refuse."""
 
     def some(count: int) -> list[Row]:
@@ -195,7 +203,11 @@ def _csv(rows: list[Row]) -> bytes:
 
 def _xml(rows: list[Row]) -> bytes:
     def item(row: Mapping[str, str]) -> str:
-        return "<item>" + "".join(f"<g:{name}>{escape(value)}</g:{name}>" for name, value in row.items()) + "</item>"
+        return (
+            "<item>"
+            + "".join(f"<g:{name}>{escape(value)}</g:{name}>" for name, value in row.items())
+            + "</item>"
+        )
 
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:g="http://base.google.com/ns/1.0"><channel>\n'
     return (head + "\n".join(item(row) for row in rows) + "\n</channel></rss>\n").encode()
