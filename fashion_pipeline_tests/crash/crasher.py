@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fashion_pipeline.errors import FashionPipelineError
 from fashion_pipeline_tests.crash.faults import FAKETIME, FAULTS, STAGES, Fault, Place
 from fashion_pipeline_tests.crash.side import Outcome, Runners, Side, copy_side
 from fashion_pipeline_tests.crash.state import State, differences, shown
@@ -179,6 +180,8 @@ class Crasher:
         assert outcome.told is not None, side.log()
         failing = side.failing_pictures(step)
         assert not failing, f"{failing} pictures of the undisturbed twin failed in a way that passes"
+        if step.day == side.world.days[0]:
+            assert outcome.success, f"a first day is never refused: {outcome.failures}"
         return TwinStep(outcome, side.observe())
 
     def _struck(self, place: Place, name: str, world: World, twin: dict[Step, TwinStep]) -> None:
@@ -255,7 +258,10 @@ class Crasher:
                 f"{where}: the run after the faults gave {outcome.failures or outcome}, the twin's "
                 f"{undisturbed.outcome.failures or undisturbed.outcome}\n{self._history(name, step)}\n{side.log()}"
             )
-        state = side.observe()
+        try:
+            state = side.observe()
+        except FashionPipelineError as error:
+            raise Difference(f"{where}: {error}\n{self._history(name, step)}") from error
         found = differences(undisturbed.state, state)
         if found:
             raise Difference(

@@ -77,7 +77,7 @@ def _commit() -> str:
 
 
 _EXPLANATION = """\
-Each world has two stores with 20 to 32 products, three days of changes, broken, doubled and contradicting rows, now
+Each world has two stores with 28 to 40 products, three days of changes, broken, doubled and contradicting rows, now
 and then a feed that was cut and that the guards refuse, and a web server that answers some pictures late, with 503 and
 `Retry-After`, cut in the middle, with 404 or with a page. Its partitions are run by Dagster, a process per run, on the
 embedded PostgreSQL (Dagster's storage included), the embedded vector store and the demo model, once undisturbed and

@@ -291,9 +291,13 @@ class Side:
                 self._lease.execute("SELECT 1")
                 return
             self._lease.close()
-        server = parts.start_embedded_postgres(self.settings)
-        url = server.url(parts.CATALOG_DATABASE).replace("+psycopg", "")
-        self._lease = psycopg.connect(url, autocommit=True)
+        parts.start_embedded_postgres(self.settings)
+        self._lease = psycopg.connect(self.postgres_url, autocommit=True)
+
+    @property
+    def postgres_url(self) -> str:
+        """Where our tables are, for psycopg."""
+        return parts.embedded_postgres(self.settings).url(parts.CATALOG_DATABASE).replace("+psycopg", "")
 
     @property
     def postgres_socket(self) -> Path:

@@ -143,7 +143,7 @@ class _Observer:
             self._tell("image", row["url"], row)
             if row["sha256"] is not None:
                 content = self._data.read(f"images/{row['sha256'][:2]}/{row['sha256']}")
-                self._tell("file", f"picture {row['sha256']}", hashlib.sha256(content).hexdigest())
+                self._tell("file", f"picture {row['url']}", hashlib.sha256(content).hexdigest())
         ledger = self._rows("SELECT model_id, image_sha256, shard_key FROM embeddings ORDER BY shard_key")
         models = {row["image_sha256"]: row["model_id"] for row in ledger}
         for sha256, vector in read_vectors(

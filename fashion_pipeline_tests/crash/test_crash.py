@@ -1,15 +1,22 @@
 """The crasher on a few kills, and that it would find what it looks for."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
-from fashion_pipeline_tests.crash.crasher import Crasher
+from fashion_pipeline import parts
+from fashion_pipeline.line.points import serving_collection
+from fashion_pipeline_tests.crash.crasher import Crasher, Difference
+from fashion_pipeline_tests.crash.faults import FAULTS, Fault, Place
 from fashion_pipeline_tests.crash.report import summary, write_report
+from fashion_pipeline_tests.crash.side import Outcome, Side
 from fashion_pipeline_tests.crash.state import State, differences
-from fashion_pipeline_tests.crash.world import make_world
+from fashion_pipeline_tests.crash.watch import Moment
+from fashion_pipeline_tests.crash.world import Step, make_world
 
 ADDRESS = "http://127.0.0.1:9"
 
@@ -38,26 +45,40 @@ def test_10_faults_of_every_kind_and_runs_again_end_as_undisturbed(tmp_path: Pat
     assert f"SEED={seed}" in target.read_text()
 
 
+def change_a_row(side: Side) -> None:
+    with psycopg.connect(side.postgres_url) as connection:
+        connection.execute("UPDATE products SET title = 'another' WHERE external_id = 'alpha-3'")
+
+
+def lose_a_point(side: Side) -> None:
+    vectors = parts.open_vectors(side.settings)
+    collection = serving_collection(vectors, "products").collection
+    vectors.delete(collection, [next(id_ for id_, _ in vectors.scroll(collection))])
+
+
+def lose_a_picture(side: Side) -> None:
+    next(path for path in side.data.glob("images/*/*")).unlink()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("statement", "told"),
+    ("damage", "told"),
     [
-        ("UPDATE products SET title = 'another' WHERE external_id = 'alpha-3'", "product alpha/alpha-3"),
-        ("DELETE FROM index_entries WHERE ctid = (SELECT min(ctid) FROM index_entries)", "entry alpha/"),
-        ("UPDATE embeddings SET shard_key = shard_key || '.gone'", "No such file"),
+        (change_a_row, "product alpha/alpha-3"),
+        (lose_a_point, "point alpha/.*: missing"),
+        (lose_a_picture, "no file 'images/"),
     ],
 )
-def test_damage_that_no_run_mends_is_found(statement: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault that changes the database after the run, where the line does not look again."""
-
-    def damage(place: Place, step: Step, moment: Moment, dice: random.Random) -> Outcome:
+def test_damage_that_no_run_mends_is_found(
+    damage: Callable[[Side], None], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(place: Place, step: Step, moment: Moment, dice: random.Random) -> Outcome:
         outcome = place.side.run(step)
-        with psycopg.connect(place.side.postgres_url) as connection:
-            connection.execute(statement)
-        return Outcome(outcome.told, "after the run")
+        damage(place.side)
+        return Outcome(outcome.told, "the end")
 
-    monkeypatch.setitem(FAULTS, "damage", Fault("damage", "damage", damage))
-    with pytest.raises(Difference, match=f"seed 1, world 1.1, step 2026-11-02 alpha.*{told}"):
+    monkeypatch.setitem(FAULTS, "damage", Fault("damage", "damage", strike))
+    with pytest.raises(Difference, match=rf"(?s)seed 1, world 1\.1, step 2026-11-02 alpha.*{told}"):
         Crasher(1, 1, faults=["damage"], stores=1, days=1).run()
 
 

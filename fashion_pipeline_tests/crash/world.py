@@ -20,7 +20,7 @@ FIRST = date(2026, 11, 2)
 NAMES = ("alpha", "beta", "gamma")
 COLUMNS = ("id", "title", "price", "image_link", "availability", "product_type", "item_group_id", "color")
 #: Products of a store on its first day.
-FEWEST, MOST = 20, 32
+FEWEST, MOST = 28, 40
 PICTURES = 48
 
 Row = dict[str, str]
@@ -181,11 +181,13 @@ def _change(
 
 
 def _broken(dice: random.Random, rows: list[Row]) -> list[Row]:
-    """The day's rows with some that are rejected, one that stands twice, one that contradicts itself."""
+    """The day's rows with one that stands twice, one that contradicts itself, and fewer broken ones than the fifth at
+    which the guards refuse.
+    """
     listed = [dict(row) for row in rows]
-    for damage in ({"price": ""}, {"title": " "}, {"price": "on request"}, {"id": ""}):
-        if dice.random() < 0.5:
-            dice.choice(listed).update(damage)
+    damages = ({"price": ""}, {"title": " "}, {"price": "on request"}, {"id": ""})
+    for damage, row in zip(dice.sample(damages, dice.randint(0, 2)), dice.sample(listed, 2), strict=False):
+        row.update(damage)
     listed.append(dict(dice.choice(listed)))
     if dice.random() < 0.5:
         listed.append(dice.choice(listed) | {"title": "another"})
