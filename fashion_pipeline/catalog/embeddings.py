@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from fashion_pipeline.catalog.engine import Database
+from fashion_pipeline.catalog.points import WHOLE
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,14 @@ def mark_unreferenced(
     return [key for key, _ in rows], [key for key, old in rows if old]
 
 
-def forget_vectors(database: Database, model_id: str, image_sha256s: Iterable[str]) -> int:
-    """Have pictures embedded and their points written anew, in one transaction; how many vectors are forgotten."""
-    values = {"model": model_id, "hashes": sorted(image_sha256s)}
+def forget_vectors(
+    database: Database, model_id: str, image_sha256s: Iterable[str], *, collections: Iterable[str]
+) -> int:
+    """Have pictures embedded and their points written anew, in one transaction; how many vectors are forgotten.
+
+    `collections` are those of this model; points of other models' collections have other vectors.
+    """
+    values = {"model": model_id, "hashes": sorted(image_sha256s), "collections": sorted(collections)}
     with database.connection() as connection:
         forgotten = connection.execute(
             text(
@@ -127,12 +133,13 @@ def forget_vectors(database: Database, model_id: str, image_sha256s: Iterable[st
             ),
             values,
         ).rowcount
-        # Another picture than before is what makes a point's vector due.
+        # The digest stays: it says which vector a point has.
         connection.execute(
             text(
-                "UPDATE index_entries SET image_sha256 = '', payload_hash = '' "
-                "WHERE image_sha256 = ANY(CAST(:hashes AS text[]))"
+                "UPDATE index_entries SET payload_hash = :whole "
+                "WHERE collection = ANY(CAST(:collections AS text[])) "
+                "AND image_sha256 = ANY(CAST(:hashes AS text[]))"
             ),
-            values,
+            values | {"whole": WHOLE},
         )
     return forgotten

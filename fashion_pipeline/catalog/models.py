@@ -312,7 +312,10 @@ class IndexEntry(Stamped):
 
 
 class AliasMove(Base):
-    """One change of where the serving alias points: since when which collection serves, and why."""
+    """One change of where the serving alias points: since when which collection serves, and why.
+
+    The row is written before the alias is moved, and confirmed once it was seen to point there.
+    """
 
     __tablename__ = "alias_moves"
 
@@ -321,6 +324,9 @@ class AliasMove(Base):
     previous: Mapped[str | None] = mapped_column(comment="collection that it pointed to before")
     action: Mapped[str] = mapped_column(String(16), comment="first, promote, rollback or rebuild")
     details: Mapped[dict[str, Any] | None] = mapped_column(comment="figures that the decision rests on")
+    confirmed_at: Mapped[datetime | None] = mapped_column(
+        comment="when the alias was seen to point there; null while it is only intended"
+    )
 
     __table_args__ = (
         CheckConstraint("action IN ('first', 'promote', 'rollback', 'rebuild')", name="action"),

@@ -63,12 +63,12 @@ class PointChange:
 
 
 #: In place of a payload's hash: the whole point is to be written again.
-_WHOLE = "whole"
+WHOLE = "whole"
 
 _CHANGES = text(
     f"""
     SELECT CASE WHEN w.old_sha256 IS NULL THEN 'insert'
-                WHEN w.old_sha256 <> w.sha256 OR w.old_payload_hash = '{_WHOLE}' THEN 'vector'
+                WHEN w.old_sha256 <> w.sha256 OR w.old_payload_hash = '{WHOLE}' THEN 'vector'
                 ELSE 'payload' END AS change_kind,
            w.shard_key AS change_shard, w.sha256 AS change_sha256, w.payload_hash AS change_hash,
            {_PAYLOAD_COLUMNS}
@@ -179,7 +179,7 @@ def mark_stale(
                     "UPDATE index_entries SET payload_hash = :hash "
                     "WHERE collection = :collection AND product_id = ANY(CAST(:ids AS uuid[]))"
                 ),
-                {"collection": collection, "ids": ids, "hash": _WHOLE if whole else ""},
+                {"collection": collection, "ids": ids, "hash": WHOLE if whole else ""},
             )
 
 
@@ -247,6 +247,42 @@ def stores_of(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
             text("SELECT id, store_id FROM products WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
         )
         return {row[0]: row[1] for row in rows}
+
+
+def collections_with_entries(database: Database) -> list[str]:
+    """Every collection of the ledger."""
+    with database.connection() as connection:
+        return list(connection.scalars(text("SELECT DISTINCT collection FROM index_entries ORDER BY 1")))
+
+
+_LAG = text(
+    f"""
+    SELECT store_id, sum(points)::bigint FROM (
+        SELECT w.store_id, count(*) AS points FROM ({WANTED}) w
+        WHERE w.old_payload_hash IS DISTINCT FROM w.payload_hash
+        GROUP BY w.store_id
+        UNION ALL
+        SELECT entry.store_id, count(*)
+        FROM index_entries entry LEFT JOIN products p ON p.id = entry.product_id
+        WHERE entry.collection = :collection AND entry.store_id = ANY(CAST(:stores AS text[])) AND {GONE}
+        GROUP BY entry.store_id
+    ) found GROUP BY store_id ORDER BY store_id
+    """
+)
+
+
+def index_lag(
+    database: Database, collection: str, model_id: str, stores: Sequence[str], *, payload_version: str
+) -> dict[str, int]:
+    """By store, the points that the next run of `product_points` would insert, change or delete (absent: none)."""
+    parameters = {
+        "collection": collection,
+        "model": model_id,
+        "version": payload_version,
+        "stores": list(stores),
+    }
+    with database.connection() as connection:
+        return {row[0]: row[1] for row in connection.execute(_LAG, parameters)}
 
 
 def has_entries(database: Database, collection: str, store_id: str) -> bool:

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True)
 class StoreHoldings:
-    """What a store still has: active products, points, and pictures that no other store shows."""
+    """What a store still has: active products, points by collection, and pictures that no other store shows."""
 
     active: int
     held: int
-    points: int
+    points: dict[str, int]
     own_pictures: int
 
 
@@ -22,7 +22,9 @@ _HOLDINGS = text(
         (SELECT count(*) FROM products WHERE store_id = :store AND delisted_on IS NULL),
         (SELECT count(*) FROM products
          WHERE store_id = :store AND delisted_on IS NULL AND held_since IS NOT NULL),
-        (SELECT count(*) FROM index_entries WHERE store_id = :store),
+        (SELECT coalesce(jsonb_object_agg(collection, points), '{}') FROM (
+            SELECT collection, count(*) AS points FROM index_entries WHERE store_id = :store GROUP BY collection
+        ) counted),
         (SELECT count(DISTINCT p.image_key) FROM products p
          WHERE p.store_id = :store AND p.delisted_on IS NULL AND p.image_key IS NOT NULL
            AND NOT EXISTS (SELECT FROM products o WHERE o.image_key = p.image_key

@@ -66,7 +66,7 @@ def run_reconcile(
 def _target(vectors: VectorStore, alias: str, name: str | None) -> Serving:
     if name is None:
         return serving_collection(vectors, alias)
-    live = {each.collection: each for each in live_collections(vectors, alias)}
+    live = {each.collection: each for each in live_collections(vectors, alias).all}
     if name not in live:
         raise CollectionError(f"no collection {name!r} of the alias {alias!r}: there are {', '.join(live)}")
     return live[name]

@@ -9,12 +9,14 @@ from fashion_pipeline import parts
 from fashion_pipeline.catalog.retire import store_holdings, tombstone_store
 from fashion_pipeline.commands.console import wide_console
 from fashion_pipeline.errors import PermanentError
-from fashion_pipeline.line.points import serving_collection, write_points
+from fashion_pipeline.line.live import write_live_points
 from fashion_pipeline.settings import Settings
 
 
 def run_retire(settings: Settings, store_id: str, *, apply: bool) -> int:
     """Show what a retired store still has; with `apply`, tombstone its products and delete its points.
+
+    1 where a collection could not be written.
 
     Raises:
         PermanentError: the store is not `retired` in feeds.yaml.
@@ -31,10 +33,12 @@ def run_retire(settings: Settings, store_id: str, *, apply: bool) -> int:
     table = Table(title=f"store {store_id}", title_justify="left")
     for column in ("active products", "of them held", "points", "pictures of its own"):
         table.add_column(column, justify="right")
-    numbers = (holdings.active, holdings.held, holdings.points, holdings.own_pictures)
+    numbers = (holdings.active, holdings.held, sum(holdings.points.values()), holdings.own_pictures)
     table.add_row(*(f"{number:,}" for number in numbers))
     console = wide_console()
     console.print(table)
+    for name, points in sorted(holdings.points.items()):
+        console.print(f"  {points:,} points in {name}", markup=False)
     if not holdings.active and not holdings.points:
         console.print("nothing to retire")
         return 0
@@ -47,13 +51,17 @@ def run_retire(settings: Settings, store_id: str, *, apply: bool) -> int:
     today = datetime.now(UTC).date()
     with database.lock(store_id, "products"), database.connection() as connection:
         gone = tombstone_store(connection, store_id, today)
-    vectors = parts.open_vectors(settings)
-    report = write_points(
+    live = write_live_points(
         database,
         parts.open_data(settings),
-        vectors,
+        parts.open_vectors(settings),
         store_id,
-        serving=serving_collection(vectors, settings.alias),
+        alias=settings.alias,
     )
-    console.print(f"{gone:,} products became tombstones of {today}; {report.deleted:,} points were deleted")
-    return 0
+    console.print(f"{gone:,} products became tombstones of {today}; points deleted:")
+    for report in (live.serving, *live.others):
+        serves = "serves" if report is live.serving else "does not serve"
+        console.print(f"  {report.deleted:,} of {report.collection} ({serves})", markup=False)
+    for name, reason in live.failed.items():
+        console.print(f"  not those of {name}: {reason}; mend it and run this again", markup=False)
+    return 1 if live.failed else 0

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from fashion_pipeline.errors import CollectionError
-from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.types import CollectionSpec
 
 #: Also a folder name in the embedded store, so no separators and no leading dot.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: What follows the model in a name: the number of shards, the revision.
+_SHAPE = r"(-s\d+)?(-r\d+)?"
 
 
 def check_name(name: str) -> str:
@@ -49,8 +50,12 @@ def revision_of(name: str, alias: str, model_id: str, shards: int | None) -> int
 
 def belongs_to(name: str, alias: str, model_id: str) -> bool:
     """Whether a collection of `model_id` was made for `alias`, whatever its shape and revision."""
-    base = re.escape(f"{alias}-{model_id}")
-    return re.fullmatch(base + r"(-s\d+)?(-r\d+)?", name) is not None
+    return re.fullmatch(re.escape(f"{alias}-{model_id}") + _SHAPE, name) is not None
+
+
+def is_of_model(name: str, model_id: str) -> bool:
+    """Whether the vectors of a collection are of `model_id`, whatever its alias, shape and revision."""
+    return re.fullmatch(".+-" + re.escape(model_id) + _SHAPE, name) is not None
 
 
 def metadata_of(spec: CollectionSpec) -> dict[str, str]:
@@ -96,14 +101,3 @@ def check_unserved(name: str, aliases: Mapping[str, str], where: str) -> None:
         raise CollectionError(
             f"{name!r} in {where} serves as the alias {', '.join(pointing)}: move the alias, then drop it"
         )
-
-
-def ensure_serving(store: VectorStore, spec: CollectionSpec, alias: str) -> bool:
-    """Ensure the collection and, where `alias` points nowhere yet, point it there; whether it was created.
-
-    An alias that points elsewhere stays: moving it is a decision of its own.
-    """
-    created = store.ensure_collection(spec)
-    if store.alias(alias) is None:
-        store.set_alias(alias, spec.name)
-    return created

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from fashion_pipeline.errors import CollectionError
+from fashion_pipeline.errors import CollectionError, PermanentError
 from fashion_pipeline.index.locks import FileLock
 from fashion_pipeline.storage import DataLocation
 
@@ -43,12 +43,21 @@ class EdgeFolder:
         return self.root / "collections" / collection / "shard"
 
     def metadata(self, collection: str) -> dict[str, Any] | None:
-        """What is recorded of a collection; None where it does not exist."""
+        """What is recorded of a collection; None where it does not exist.
+
+        Raises:
+            PermanentError: the file was changed by something else.
+        """
+        path = self.root / "collections" / collection / "metadata.json"
         try:
-            content = (self.root / "collections" / collection / "metadata.json").read_bytes()
+            found: dict[str, Any] = orjson.loads(path.read_bytes())
         except FileNotFoundError:
             return None
-        found: dict[str, Any] = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise PermanentError(
+                f"collection {collection!r}: {path} is damaged ({error}): restore the file from a backup, or delete "
+                "the collection and fill another one"
+            ) from error
         return found
 
     def save_metadata(self, collection: str, metadata: dict[str, Any]) -> None:

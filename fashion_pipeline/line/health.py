@@ -1,5 +1,6 @@
 """`catalog_health`: one row per store, with what to do."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -7,8 +8,10 @@ import pandas as pd
 
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.health import StoreHealth, store_health
+from fashion_pipeline.catalog.points import index_lag
 from fashion_pipeline.feeds.config import FeedsConfig, StoreConfig
 from fashion_pipeline.index.payload import PAYLOAD_VERSION
+from fashion_pipeline.line.live import Live
 from fashion_pipeline.line.points import Serving
 
 OK = "nothing"
@@ -24,6 +27,7 @@ HEALTH_COLUMNS = (
     ("rejected_share", "float", "rejected items of the last captured feed, 0 to 1", False),
     ("missing_vectors", "integer", "active products without a picture or a vector", False),
     ("index_lag", "integer", "points that are missing or should not be there", False),
+    ("others_lag", "integer", "the same in a candidate and in collections that served before", False),
     ("late", "boolean", "no good feed within `late_after_hours` of `due_at`", False),
     ("status", "text", "active, paused or retired in feeds.yaml", False),
 )
@@ -33,10 +37,12 @@ FAILING_PICTURES = 0.05
 
 
 def health_table(
-    database: Database, feeds: FeedsConfig, serving: Serving, *, now: datetime | None = None
+    database: Database, feeds: FeedsConfig, live: Live, *, now: datetime | None = None
 ) -> pd.DataFrame:
     """The stores and how they stand: a row each (`HEALTH_COLUMNS`), those that need a person first."""
     moment = now or datetime.now(UTC)
+    serving = live.serving
+    behind = _behind(database, live.others, [store.id for store in feeds.stores])
     rows = store_health(
         database,
         [store.id for store in feeds.stores],
@@ -50,7 +56,7 @@ def health_table(
         records.append(
             {
                 "store": store.id,
-                "what_to_do": _advice(store, health, late),
+                "what_to_do": _advice(store, health, late, behind.get(store.id, {})),
                 "last_good_day": health.last_good_day,
                 "verdict": health.verdict or "none",
                 "products": health.products,
@@ -58,6 +64,7 @@ def health_table(
                 "rejected_share": round(health.rejected_share, 4),
                 "missing_vectors": health.without_picture + health.without_vector,
                 "index_lag": health.index_lag,
+                "others_lag": sum(behind.get(store.id, {}).values()),
                 "late": late,
                 "status": store.status,
             }
@@ -66,6 +73,16 @@ def health_table(
     return table.sort_values(
         by="what_to_do", key=lambda column: column == OK, kind="stable", ignore_index=True
     )
+
+
+def _behind(database: Database, others: Sequence[Serving], stores: list[str]) -> dict[str, dict[str, int]]:
+    """By store, the collections that do not serve and are behind, and by how many points."""
+    found: dict[str, dict[str, int]] = {}
+    for each in others:
+        lag = index_lag(database, each.collection, each.model_id, stores, payload_version=PAYLOAD_VERSION)
+        for store, points in lag.items():
+            found.setdefault(store, {})[each.collection] = points
+    return found
 
 
 def is_late(store: StoreConfig, health: StoreHealth, feeds: FeedsConfig, moment: datetime) -> bool:
@@ -91,7 +108,7 @@ def _last_due_day(store: StoreConfig, moment: datetime) -> date:
     return due.astimezone(UTC).date()
 
 
-def _advice(store: StoreConfig, health: StoreHealth, late: bool) -> str:
+def _advice(store: StoreConfig, health: StoreHealth, late: bool, behind: dict[str, int]) -> str:
     if store.status != "active":
         return OK
     if health.failure:
@@ -110,4 +127,10 @@ def _advice(store: StoreConfig, health: StoreHealth, late: bool) -> str:
         return "pictures are missing: see the failures of product_images, mend them, then run it again"
     if health.without_vector:
         return "run image_embeddings for this store, then product_points"
+    if behind:
+        names = ", ".join(f"{name} by {points:,}" for name, points in behind.items())
+        return (
+            f"no search is behind, but these collections are, in points: {names}; run product_points for this store, "
+            "its check every_collection_follows says what stays"
+        )
     return OK

@@ -11,16 +11,16 @@ from uuid import UUID
 
 from fashion_pipeline.catalog import points as ledger
 from fashion_pipeline.catalog.engine import Database
-from fashion_pipeline.catalog.index_history import record_move
 from fashion_pipeline.catalog.points import PointChange, PointCounts
 from fashion_pipeline.embeddings.shards import read_vectors
 from fashion_pipeline.embeddings.spec import ModelSpec, read_spec
 from fashion_pipeline.errors import CollectionError, ModelError
-from fashion_pipeline.index.collection import collection_name, ensure_serving
+from fashion_pipeline.index.collection import collection_name
 from fashion_pipeline.index.payload import PAYLOAD_VERSION, payload_for
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.tuning import Tuning
 from fashion_pipeline.index.types import CollectionInfo, CollectionSpec, Health, Payload, Point, SearchFilter
+from fashion_pipeline.line.alias import alias_lock, move_alias, settle_moves, settled_moves
 from fashion_pipeline.storage import DataLocation
 
 logger = logging.getLogger(__name__)
@@ -117,25 +117,20 @@ def prepare_collection(
     tuning = tuning or Tuning()
     candidate = read_spec(model_ref)
     created = False
-    name = collection_name(alias, candidate.image_model_id, tuning.shards)
-    target = vectors.alias(alias)
-    # An embedded alias outlives a collection whose files were lost.
-    if target is None or target not in vectors.collections():
-        spec = CollectionSpec(
-            name=name,
-            model_id=candidate.image_model_id,
-            model_ref=model_ref,
-            pipeline_version=pipeline_version,
-            tuning=tuning,
-        )
-        created = ensure_serving(vectors, spec, alias)
-        if created:
-            # Nothing can have been acknowledged by a collection that did not exist.
-            ledger.forget_collection(database, name)
-        if target != name:
-            vectors.set_alias(alias, name)
-            record_move(database, alias=alias, collection=name, previous=target, action="first")
+    if _leads_nowhere(vectors, alias):
+        with alias_lock(database, alias):
+            settled_moves(database, vectors, alias)
+            if _leads_nowhere(vectors, alias):
+                spec = CollectionSpec(
+                    name=collection_name(alias, candidate.image_model_id, tuning.shards),
+                    model_id=candidate.image_model_id,
+                    model_ref=model_ref,
+                    pipeline_version=pipeline_version,
+                    tuning=tuning,
+                )
+                created = _make_serving(database, vectors, spec, alias)
     else:
+        settle_moves(database, vectors, alias)
         apply_tuning(vectors, alias, tuning)
     serving = serving_collection(vectors, alias)
     return CollectionReport(
@@ -146,6 +141,23 @@ def prepare_collection(
         candidate.image_model_id,
         vectors.health(),
     )
+
+
+def _leads_nowhere(vectors: VectorStore, alias: str) -> bool:
+    # An embedded alias outlives a collection whose files were lost.
+    target = vectors.alias(alias)
+    return target is None or target not in vectors.collections()
+
+
+def _make_serving(database: Database, vectors: VectorStore, spec: CollectionSpec, alias: str) -> bool:
+    created = vectors.ensure_collection(spec)
+    if created:
+        # Nothing can have been acknowledged by a collection that did not exist.
+        ledger.forget_collection(database, spec.name)
+    target = vectors.alias(alias)
+    if target != spec.name:
+        move_alias(database, vectors, alias, expected=target, to=spec.name, action="first")
+    return created
 
 
 def apply_tuning(vectors: VectorStore, alias: str, tuning: Tuning) -> None:

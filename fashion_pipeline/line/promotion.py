@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
 from fashion_pipeline.catalog import points as ledger
 from fashion_pipeline.catalog.completeness import Completeness, completeness, lacking
 from fashion_pipeline.catalog.engine import Database
-from fashion_pipeline.catalog.index_history import moves, record_measurement, record_move
+from fashion_pipeline.catalog.index_history import Promotion
 from fashion_pipeline.embeddings.encoder import Encoder
 from fashion_pipeline.embeddings.report import PipelineOptions
 from fashion_pipeline.embeddings.shards import VectorType
@@ -16,6 +15,7 @@ from fashion_pipeline.errors import CollectionError, PermanentError
 from fashion_pipeline.index.reconcile import ReconcileReport
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.types import CollectionSpec
+from fashion_pipeline.line.alias import alias_lock, move_alias, settled_moves
 from fashion_pipeline.line.embed import EmbedStageReport, embed_images
 from fashion_pipeline.line.live import Wanted, as_target, candidate_spec
 from fashion_pipeline.line.points import (
@@ -75,11 +75,6 @@ class RollbackReport:
     collection: str
     previous: str
     behind: dict[str, int]
-
-
-def alias_lock(database: Database, alias: str) -> AbstractContextManager[None]:
-    """The lock that whoever moves the alias holds."""
-    return database.lock("*", f"alias {alias}")
 
 
 def prepare_candidate(database: Database, vectors: VectorStore, wanted: Wanted) -> CollectionSpec:
@@ -169,6 +164,7 @@ def promote(
     """
     began = time.perf_counter()
     with alias_lock(database, wanted.alias):
+        settled_moves(database, vectors, wanted.alias)
         before = serving_collection(vectors, wanted.alias)
         spec = candidate_spec(vectors, wanted)
         if spec is None:
@@ -198,22 +194,14 @@ def promote(
                 f"{serving_figures.title.queries} queries); the alias stays. Look at its contact sheet, or promote "
                 "with a margin that you can answer for"
             )
-        move_alias(vectors, wanted.alias, expected=before.collection, to=spec.name)
-        record_move(
+        move_alias(
             database,
-            alias=wanted.alias,
-            collection=spec.name,
-            previous=before.collection,
+            vectors,
+            wanted.alias,
+            expected=before.collection,
+            to=spec.name,
             action="promote",
-            details={"serving": asdict(serving_figures), "candidate": asdict(candidate_figures)},
-        )
-        record_measurement(
-            database,
-            alias=wanted.alias,
-            collection=spec.name,
-            model_id=spec.model_id,
-            figures=asdict(candidate_figures),
-            promoted=True,
+            promotion=Promotion(spec.model_id, asdict(candidate_figures), asdict(serving_figures)),
         )
         return PromoteReport(
             wanted.alias,
@@ -244,7 +232,8 @@ def rollback(
     """
     with alias_lock(database, alias):
         before = serving_collection(vectors, alias)
-        move = next((each for each in moves(database, alias) if each.collection == before.collection), None)
+        history = settled_moves(database, vectors, alias)
+        move = next((each for each in history if each.collection == before.collection), None)
         if move is None or move.previous is None:
             raise PermanentError(
                 f"there is nothing to roll back to: {before.collection!r} is the first that served"
@@ -260,9 +249,13 @@ def rollback(
             write_points(database, data, vectors, store_id, serving=target)
         vectors.settle(target.collection)
         behind = lacking(database, serving=before.collection, candidate=target.collection, stores=stores)
-        move_alias(vectors, alias, expected=before.collection, to=target.collection)
-        record_move(
-            database, alias=alias, collection=target.collection, previous=before.collection, action="rollback"
+        move_alias(
+            database,
+            vectors,
+            alias,
+            expected=before.collection,
+            to=target.collection,
+            action="rollback",
         )
         return RollbackReport(alias, target.collection, before.collection, behind)
 
@@ -291,27 +284,6 @@ def settle_differences(
         f"collection {target.collection!r} differs from PostgreSQL: {kinds}; look with "
         f"`fashion-pipeline index reconcile --collection {target.collection}`, mend with --repair, then try again"
     )
-
-
-def move_alias(vectors: VectorStore, alias: str, *, expected: str, to: str) -> None:
-    """Point `alias` from `expected` at `to`, and see that it does.
-
-    Raises:
-        CollectionError: it pointed elsewhere before, or does afterwards: somebody else moves it.
-    """
-    found = vectors.alias(alias)
-    if found != expected:
-        raise CollectionError(
-            f"the alias {alias!r} points to {found!r}, not to {expected!r} any more: somebody moved it meanwhile; "
-            "look with `fashion-pipeline index collections` and start again"
-        )
-    vectors.set_alias(alias, to)
-    found = vectors.alias(alias)
-    if found != to:
-        raise CollectionError(
-            f"the alias {alias!r} was moved to {to!r} and points to {found!r}: somebody else moves it too; look with "
-            "`fashion-pipeline index collections`"
-        )
 
 
 def _words(by_store: dict[str, int]) -> str:

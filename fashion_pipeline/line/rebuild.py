@@ -1,21 +1,21 @@
 """`index rebuild`: a collection from the vector shards and PostgreSQL, without the model, behind the alias."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from fashion_pipeline.catalog import points as ledger
 from fashion_pipeline.catalog.engine import Database
-from fashion_pipeline.catalog.index_history import moves, record_move
 from fashion_pipeline.errors import CollectionError
 from fashion_pipeline.index.collection import collection_name, revision_of
 from fashion_pipeline.index.reconcile import ReconcileReport
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.tuning import Tuning
 from fashion_pipeline.index.types import CollectionSpec
+from fashion_pipeline.line.alias import alias_lock, move_alias, settled_moves
 from fashion_pipeline.line.live import as_target
 from fashion_pipeline.line.points import Progress, serving_collection, write_points
-from fashion_pipeline.line.promotion import alias_lock, move_alias, settle_differences
+from fashion_pipeline.line.promotion import settle_differences
 from fashion_pipeline.storage import DataLocation
 
 
@@ -60,7 +60,13 @@ def rebuild(
                 f"the collection {before.collection!r} behind {alias!r} is lost: `fashion-pipeline index reconcile "
                 "--repair` makes it anew and fills it"
             )
-        name, resumed = _next_name(database, vectors, alias, before.model_id, tuning.shards)
+        history = settled_moves(database, vectors, alias)
+        served = {
+            before.collection,
+            *(each.collection for each in history),
+            *(each.previous for each in history),
+        }
+        name, resumed = _next_name(vectors, alias, before.model_id, tuning.shards, served)
         spec = CollectionSpec(
             name=name,
             model_id=before.model_id,
@@ -80,15 +86,14 @@ def rebuild(
                 progress(written, None)
         reconciled = settle_differences(database, data, vectors, target, stores)
         vectors.settle(name)
-        move_alias(vectors, alias, expected=before.collection, to=name)
-        record_move(database, alias=alias, collection=name, previous=before.collection, action="rebuild")
+        move_alias(database, vectors, alias, expected=before.collection, to=name, action="rebuild")
         return RebuildReport(
             alias, name, before.collection, resumed, written, reconciled, time.perf_counter() - began
         )
 
 
 def _next_name(
-    database: Database, vectors: VectorStore, alias: str, model_id: str, shards: int | None
+    vectors: VectorStore, alias: str, model_id: str, shards: int | None, served: Container[str | None]
 ) -> tuple[str, bool]:
     """The collection to fill, and whether it is there: one that never served, else the next revision."""
     revisions = {
@@ -97,7 +102,6 @@ def _next_name(
         if (revision := revision_of(name, alias, model_id, shards)) is not None
     }
     newest = max(revisions, default=0)
-    served = {name for move in moves(database, alias) for name in (move.collection, move.previous)}
     if newest > 1 and revisions[newest] not in served:
         return revisions[newest], True
     return collection_name(alias, model_id, shards, newest + 1), False

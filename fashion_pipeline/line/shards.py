@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 
+from fashion_pipeline.catalog import points as ledger
 from fashion_pipeline.catalog.embeddings import (
     LedgerShard,
     forget_vectors,
@@ -25,6 +26,7 @@ from fashion_pipeline.embeddings.spec import ModelSpec
 from fashion_pipeline.embeddings.vectors import EmbeddedBatch, Vectors
 from fashion_pipeline.errors import PermanentError
 from fashion_pipeline.images.store import ImageStore
+from fashion_pipeline.index.collection import is_of_model
 from fashion_pipeline.line.repairing import check_extent
 from fashion_pipeline.storage import DataLocation
 
@@ -141,6 +143,14 @@ def verify_vectors(
         told = f"vectors differ ({len(differing):,}) or cannot be read ({len(unreadable):,})"
         check_extent(len(wrong), len(refs), told, data)
     unreadable |= {each.sha256: f"picture: {each.error}, {each.detail}" for each in failures}
+    forgotten = 0
+    if repair and wrong:
+        of_model = [
+            name
+            for name in ledger.collections_with_entries(database)
+            if is_of_model(name, spec.image_model_id)
+        ]
+        forgotten = forget_vectors(database, spec.image_model_id, wrong, collections=of_model)
     return VerifyReport(
         spec.image_model_id,
         len(refs),
@@ -149,7 +159,7 @@ def verify_vectors(
         sum(cosines.values()) / len(cosines) if cosines else 1.0,
         tuple(sorted(differing.items(), key=lambda item: item[1])),
         tuple(sorted(unreadable.items())),
-        forget_vectors(database, spec.image_model_id, wrong) if repair and wrong else 0,
+        forgotten,
     )
 
 

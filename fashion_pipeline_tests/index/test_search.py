@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from fashion_pipeline.errors import CollectionError, PermanentError, SettingsError
-from fashion_pipeline.index.collection import collection_name, ensure_serving
 from fashion_pipeline.index.edge import EdgeStore
 from fashion_pipeline.index.open import close_stores, open_store
 from fashion_pipeline.index.search import recommend, search, search_like
@@ -79,16 +78,6 @@ def test_what_search_refuses(edge: EdgeStore) -> None:
         search(edge, "serving", vector_of(1))
     with pytest.raises(ValueError, match="brand is an empty list"):
         SearchFilter(brand=[])
-
-
-def test_an_alias_that_points_somewhere_stays(edge: EdgeStore) -> None:
-    first, second = collection_name("products", "m-1"), collection_name("products", "m-2")
-    assert ensure_serving(edge, spec(first, model_id="m-1"), "products") is True
-    assert ensure_serving(edge, spec(first, model_id="m-1"), "products") is False
-    assert ensure_serving(edge, spec(second, model_id="m-2"), "products") is True
-    assert edge.alias("products") == first
-    edge.set_alias("products", second)
-    assert edge.metadata("products")["model_id"] == "m-2"
 
 
 def test_one_store_per_process(tmp_path: Path) -> None:

@@ -126,12 +126,14 @@ def world(database: Database, data: DataLocation, tmp_path: Path) -> World:
 def empty_index(tmp_path_factory: pytest.TempPathFactory, demo_model: str) -> Path:
     """An embedded index with an empty serving collection: copying it is faster than making its indexes."""
     from fashion_pipeline.embeddings.spec import read_spec
-    from fashion_pipeline.index.collection import collection_name, ensure_serving
+    from fashion_pipeline.index.collection import collection_name
     from fashion_pipeline.index.edge import EdgeStore
     from fashion_pipeline.index.types import CollectionSpec
 
     folder = tmp_path_factory.mktemp("index") / "qdrant"
     model = read_spec(demo_model).image_model_id
     spec = CollectionSpec(collection_name("products", model), model, demo_model, "test")
-    ensure_serving(EdgeStore(folder), spec, "products")
+    store = EdgeStore(folder)
+    store.ensure_collection(spec)
+    store.set_alias("products", spec.name)
     return folder

@@ -125,9 +125,9 @@ class Shop(World):
             options=options,
         )
 
-    def invent_vectors(self) -> int:
-        """Real shards and ledger rows with vectors that are drawn from the pictures' digests."""
-        serving = self.collection()
+    def invent_vectors(self, target: Serving | None = None) -> int:
+        """Real shards and ledger rows with vectors that are drawn from the pictures' digests, for a model."""
+        serving = target or self.collection()
         due = images_to_embed(self.database, self.name, serving.model_id)
         for start in range(0, len(due), 50):
             some = due[start : start + 50]

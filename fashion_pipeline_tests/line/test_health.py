@@ -10,9 +10,9 @@ from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.errors import FeedError, VerdictError
 from fashion_pipeline.feeds.config import FeedsConfig
 from fashion_pipeline.line.health import health_table
-from fashion_pipeline.line.points import Serving
+from fashion_pipeline.line.live import live_collections
 from fashion_pipeline_tests.line.conftest import DAY, item, items
-from fashion_pipeline_tests.line.shops import Shop, copy_sparse
+from fashion_pipeline_tests.line.shops import ALIAS, Shop, copy_sparse
 
 NEXT = DAY + timedelta(days=1)
 #: After the second day is due (06:00) and before its 30 hours are over.
@@ -32,8 +32,9 @@ def look(shop: Shop, *others: Shop, now: datetime = MORNING, **bounds: date) -> 
 
 def table_of(shops: list[Shop], now: datetime = MORNING, **bounds: date) -> list[dict[str, Any]]:
     feeds = FeedsConfig(first_day=DAY, stores=tuple(each.store for each in shops), **bounds)
-    serving: Serving = shops[0].collection()
-    return health_table(shops[0].database, feeds, serving, now=now).to_dict("records")
+    shops[0].collection()
+    live = live_collections(shops[0].index, ALIAS)
+    return health_table(shops[0].database, feeds, live, now=now).to_dict("records")
 
 
 def test_a_healthy_store_asks_for_nothing(shop: Shop) -> None:
@@ -49,6 +50,7 @@ def test_a_healthy_store_asks_for_nothing(shop: Shop) -> None:
         "rejected_share": 0.0,
         "missing_vectors": 0,
         "index_lag": 0,
+        "others_lag": 0,
         "late": False,
         "status": "active",
     }

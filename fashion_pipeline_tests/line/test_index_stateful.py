@@ -188,7 +188,7 @@ class Index(RuleBasedStateMachine):
 
     @property
     def serving(self) -> Serving:
-        return live_collections(self.vectors, self.alias)[0]
+        return live_collections(self.vectors, self.alias).serving
 
     def vector(self, model_id: str, content: int) -> Any:
         return vector_of(hashlib.sha256(f"{model_id}/{self.digest(content)}".encode()).hexdigest())
@@ -282,7 +282,7 @@ class Index(RuleBasedStateMachine):
         write_live_points(self.database, self.data, self.vectors, self.store(store), alias=self.alias)
 
     def settle(self, store: str) -> None:
-        for live in live_collections(self.vectors, self.alias):
+        for live in live_collections(self.vectors, self.alias).all:
             self.model.bring(live.collection, live.model_id, store)
         self.check()
 
@@ -360,7 +360,7 @@ class Index(RuleBasedStateMachine):
 
     def caught_up(self, collection: str) -> None:
         """Promoting and rolling back bring the target's points up to date first."""
-        (target,) = [e for e in live_collections(self.vectors, self.alias) if e.collection == collection]
+        (target,) = [e for e in live_collections(self.vectors, self.alias).all if e.collection == collection]
         for store in "ab":
             self.model.bring(collection, target.model_id, store)
 
@@ -399,7 +399,7 @@ class Index(RuleBasedStateMachine):
     @precondition(lambda self: len(self.model.index) > 2)
     @rule()
     def an_old_collection_is_deleted(self) -> None:
-        serving, *others = [each.collection for each in live_collections(self.vectors, self.alias)]
+        serving, *others = [each.collection for each in live_collections(self.vectors, self.alias).all]
         if others:
             delete_collection(self.database, self.vectors, self.wanted, others[0])
             del self.model.index[others[0]]
@@ -450,7 +450,7 @@ class Index(RuleBasedStateMachine):
 
     def check(self) -> None:
         """Every live collection and its ledger are what the model says, vectors included."""
-        live = {each.collection: each for each in live_collections(self.vectors, self.alias)}
+        live = {each.collection: each for each in live_collections(self.vectors, self.alias).all}
         assert set(live) == set(self.model.index)
         for name, target in live.items():
             expected = self.model.index[name]

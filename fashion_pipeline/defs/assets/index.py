@@ -14,7 +14,7 @@ from fashion_pipeline.defs.resources import (
     VectorStoreResource,
 )
 from fashion_pipeline.index.payload import payload_for
-from fashion_pipeline.line.live import collection_rows, describe_points, describe_rows, write_live_points
+from fashion_pipeline.line.live import collection_rows, describe_others, describe_rows, write_live_points
 from fashion_pipeline.line.points import Counted, prepare_collection
 
 
@@ -103,10 +103,11 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
 
         **Grain**: one point per product, its id the product's. Only differences are written: a price change
         is a payload update, a new picture a vector, a tombstone a delete. A candidate and the collections that
-        served before follow, as far as they have vectors; `others` says how far that is.
+        served before follow, as far as they have vectors; `others` says how far that is, and why one could not be
+        written: that stops no search, fails the check `every_collection_follows`, and bars its promotion.
 
         **When it fails**: Qdrant is away or refuses; what was acknowledged is in the ledger, and the next
-        run goes on from there. **When its check warns**: run this asset again, then reconcile.
+        run goes on from there. **When a check fails**: run this asset again, then reconcile.
         """
         where = partition_of(context)
         with one_line_failures():
@@ -134,7 +135,8 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]
                 without_vector=report.counts.without_vector,
             )
             | _counted(report.counted)
-            | {"others": md.table(describe_points(each) for each in live.others)}
+            | md.counts(collections_that_failed=len(live.failed))
+            | {"others": md.table(describe_others(live))}
             | md.seconds(total=report.seconds)
             | {"dagster/row_count": dg.MetadataValue.int(report.counts.indexed)}
         )

@@ -19,6 +19,7 @@ from fashion_pipeline.defs.resources import (
     VectorStoreResource,
 )
 from fashion_pipeline.line.health import HEALTH_COLUMNS, OK, health_table
+from fashion_pipeline.line.live import live_collections
 from fashion_pipeline.line.points import serving_collection
 from fashion_pipeline.line.quality import measure_search
 
@@ -117,9 +118,8 @@ def build() -> list[dg.AssetsDefinition]:
         Everything is read from PostgreSQL when this runs; nothing is taken from Dagster's own history.
         """
         with one_line_failures():
-            table = health_table(
-                database.open(), feeds.open(), serving_collection(vectors.open(), vectors.alias())
-            )
+            live = live_collections(vectors.open(), vectors.alias())
+            table = health_table(database.open(), feeds.open(), live)
         waiting = int((table["what_to_do"] != OK).sum())
         result: dg.MaterializeResult[None] = dg.MaterializeResult(
             metadata={
@@ -127,6 +127,8 @@ def build() -> list[dg.AssetsDefinition]:
                 "stores_that_need_a_person": dg.MetadataValue.int(waiting),
                 "products": dg.MetadataValue.int(int(table["products"].sum())),
                 "index_lag": dg.MetadataValue.int(int(table["index_lag"].sum())),
+                "others_lag": dg.MetadataValue.int(int(table["others_lag"].sum())),
+                "unreadable_collections": dg.MetadataValue.json(live.unreadable),
                 "late": dg.MetadataValue.int(int(table["late"].sum())),
             }
         )

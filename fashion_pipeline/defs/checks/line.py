@@ -20,6 +20,7 @@ from fashion_pipeline.defs.resources import (
 from fashion_pipeline.line.clean import local_files
 from fashion_pipeline.line.health import FAILING_PICTURES
 from fashion_pipeline.line.image_care import inspect_pictures, smallest_side
+from fashion_pipeline.line.live import follow
 from fashion_pipeline.line.points import serving_collection
 from fashion_pipeline.line.reconcile import reconcile_store
 
@@ -185,6 +186,41 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
             | {"sample": dg.MetadataValue.json([f"{each.kind} {each.id}" for each in report.sample])},
         )
 
+    @dg.asset_check(asset="product_points", partitions_def=partitions)
+    def every_collection_follows(
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource, vectors: VectorStoreResource
+    ) -> dg.AssetCheckResult:
+        """Each live collection has as many of the store's points as it acknowledged, and none is left to write.
+
+        The collections: the serving one, the candidate, and those that served before. Counting sees writes that
+        were lost after they were acknowledged; the ledger tells what a collection could not be given.
+
+        **When it fails**: each collection's `what_to_do` says what is wrong and how to mend it. A candidate that
+        fails here serves no search and cannot be promoted; an old one cannot be rolled back to.
+        """
+        where = partition_of(context)
+        found = follow(database.open(), vectors.open(), where.store, alias=vectors.alias())
+        wrong = [each for each in found if not each.follows]
+        return _result(
+            where,
+            not wrong,
+            metadata=md.counts(collections=len(found), wrong=len(wrong))
+            | {
+                "live": md.table(
+                    {
+                        "collection": each.collection,
+                        "serves": "yes" if each.serves else "no",
+                        "points": "" if each.counted is None else each.counted.points,
+                        "acknowledged": "" if each.counted is None else each.counted.acknowledged,
+                        "behind": each.behind,
+                        "what_to_do": each.remedy or "nothing",
+                    }
+                    for each in found
+                )
+            },
+            description="; ".join(each.remedy for each in wrong),
+        )
+
     return [
         clean_file_keeps_its_contract,
         every_record_is_accounted_for,
@@ -192,4 +228,5 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
         pictures_can_be_fetched,
         pictures_show_the_products,
         index_agrees_with_catalogue,
+        every_collection_follows,
     ]

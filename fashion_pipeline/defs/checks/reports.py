@@ -11,6 +11,7 @@ from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.resources import DatabaseResource, FeedsResource, VectorStoreResource
 from fashion_pipeline.feeds.config import FeedsConfig
 from fashion_pipeline.line.health import OK, health_table
+from fashion_pipeline.line.live import live_collections
 from fashion_pipeline.line.points import serving_collection
 from fashion_pipeline.line.quality import last_verdict
 from fashion_pipeline.line.reconcile import reconcile_all
@@ -123,9 +124,7 @@ def build(stores: FeedsConfig) -> list[dg.AssetChecksDefinition]:
     def store_health(
         database: DatabaseResource, feeds: FeedsResource, vectors: VectorStoreResource
     ) -> Iterator[dg.AssetCheckResult]:
-        table = health_table(
-            database.open(), feeds.open(), serving_collection(vectors.open(), vectors.alias())
-        )
+        table = health_table(database.open(), feeds.open(), live_collections(vectors.open(), vectors.alias()))
         records = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
         waiting = [row for row in records if row["what_to_do"] != OK]
         yield _count("no_store_needs_a_person", waiting, ("store", "what_to_do"))
