@@ -12,10 +12,13 @@ import dagster as dg
 
 from fashion_pipeline.defs import metadata as md
 from fashion_pipeline.defs.partitions import LinePartition, partition_of
-from fashion_pipeline.images.plot import trend_plot
+from fashion_pipeline.images.plot import Series, line_plot
+from fashion_pipeline.images.sheet import encode_within
 
 #: Days, or materializations where there is no day, that a plot shows: a month tells a trend from a weekday.
 LENGTH = 30
+#: Low and small: a plot is kept with every event of Dagster's log.
+PLOT_HEIGHT, PLOT_BYTES = 220, 12_000
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,9 @@ def compared(
         points[label] = now[trend]
     if len(points) > 1:
         title = f"{md.readable(trend)}{f' of {where.store}' if where else ''}"
-        plot = trend_plot(list(points.items())[-LENGTH:], title=title)
-        added |= md.picture(plot, title, name="trend")
+        days, values = zip(*list(points.items())[-LENGTH:], strict=True)
+        plot = line_plot([Series(md.readable(trend), values)], labels=days, title=title, height=PLOT_HEIGHT)
+        added |= md.picture(encode_within(plot, PLOT_BYTES), title, name="trend")
     return result._replace(metadata=told | added)
 
 

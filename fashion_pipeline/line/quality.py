@@ -22,7 +22,7 @@ from fashion_pipeline.catalog.samples import (
     sample_products,
 )
 from fashion_pipeline.embeddings.encoder import Encoder
-from fashion_pipeline.images.curves import Series, line_plot
+from fashion_pipeline.images.plot import BLUE, GREEN, ORANGE, Series, line_plot
 from fashion_pipeline.images.sheet import Tile, contact_sheet, encode_within
 from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.index.search import search
@@ -243,13 +243,14 @@ def trend(history: Sequence[Measured]) -> tuple[bytes, str] | None:
 
     plot = line_plot(
         [
-            series("title recall@10", "title", "recall_at_10", "#2563eb"),
-            series("title MRR", "title", "mrr", "#0d9488"),
-            series("category P@10", "category", "precision_at_10", "#c2410c"),
+            series("title recall@10", "title", "recall_at_10", BLUE),
+            series("title MRR", "title", "mrr", GREEN),
+            series("category P@10", "category", "precision_at_10", ORANGE),
         ],
         labels=[f"{each.at:%m-%d %H:%M}" for each in history],
         marks=[number for number, each in enumerate(history) if each.promoted],
         title="search quality (marks: promotions)",
+        axis=(0.0, 1.0),
     )
     return encode_within(plot, 20_000)
 

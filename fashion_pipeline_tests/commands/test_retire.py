@@ -53,6 +53,23 @@ def test_the_preview_changes_nothing_and_the_word_does(
     assert {row["id"] for row in here.products().values()} == ids
 
 
+def test_its_points_leave_every_live_collection(
+    here: SmallWorld, fashion_pipeline: Callable[..., Any]
+) -> None:
+    first = here.collection()
+    assert fashion_pipeline("index", "rebuild").code == 0
+    assert here.collection() == f"{first}-r2"
+    here.write_feeds_file(alpha={"status": "retired"})
+    shown = fashion_pipeline("retire", "alpha").out
+    said = fashion_pipeline("retire", "alpha", "--apply")
+    assert said.code == 0
+    for name, serves in ((first, "does not serve"), (f"{first}-r2", "serves")):
+        assert f"12 points in {name}" in shown
+        assert f"12 of {name} ({serves})" in said.out
+        assert here.vectors().count(name) == 12, "those of beta"
+    assert standing(here) == (0, 12, 0)
+
+
 def test_it_comes_back_on_the_day_on_which_it_left(
     here: SmallWorld, fashion_pipeline: Callable[..., Any]
 ) -> None:

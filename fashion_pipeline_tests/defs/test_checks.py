@@ -10,10 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.index.types import Point
+from fashion_pipeline.line.live import Wanted
 from fashion_pipeline.line.points import serving_collection
+from fashion_pipeline.line.promotion import prepare_candidate
 from fashion_pipeline.line.reconcile import repair_store
 from fashion_pipeline.parts import open_data
+from fashion_pipeline_tests.line.shops import other_model_folder
 from fashion_pipeline_tests.small_world import (
     FIRST,
     SECOND,
@@ -32,6 +36,7 @@ LINE_CHECKS = {
     "pictures_can_be_fetched",
     "pictures_show_the_products",
     "index_agrees_with_catalogue",
+    "every_collection_follows",
 }
 CLEANED = ["raw_feeds", "clean_products"]
 
@@ -321,6 +326,39 @@ def test_an_index_changed_behind_the_ledger_is_found_and_mended(world: SmallWorl
     )
     assert repair.after.agrees
     assert checks(world.run("line", assets=["product_points"]))["index_agrees_with_catalogue"].passed
+
+
+def test_what_a_live_collection_lacks_fails_and_says_what_to_do(
+    world: SmallWorld, demo_model: str, tmp_path: Path
+) -> None:
+    other = other_model_folder(demo_model, tmp_path)
+    candidate = f"products-{read_spec(other).image_model_id}"
+    world.environ["FASHION_PIPELINE_MODEL"] = other
+    prepare_candidate(world.database, world.vectors(), Wanted("products", other, "test"))
+    # Vectors that the candidate could be given.
+    world.table(
+        "INSERT INTO embeddings (model_id, image_sha256, shard_key) SELECT :model, image_sha256, shard_key "
+        "FROM embeddings RETURNING image_sha256",
+        model=read_spec(other).image_model_id,
+    )
+    lose_a_point(world)
+    (world.data / "qdrant" / "collections" / candidate / "shard" / "edge_config.json").write_text("{")
+    world.table(
+        "UPDATE products SET content_hash = md5(content_hash) WHERE external_id = 'alpha-0' RETURNING id"
+    )
+    result = world.run("line", assets=["product_points"])
+    assert result.success, "the serving collection does not wait for the candidate"
+    written = metadata(result, "product_points")
+    assert (written["payloads_updated"], written["collections_that_failed"]) == (1, 1)
+    assert written["others"].records[0].data["collection"] == candidate
+    check = checks(result)["every_collection_follows"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    rows = {record.data["collection"]: record.data for record in check.metadata["live"].value.records}
+    assert (rows[world.collection()]["points"], rows[world.collection()]["acknowledged"]) == (11, 12)
+    assert "--repair" in rows[world.collection()]["what_to_do"]
+    assert f"index delete {candidate}" in rows[candidate]["what_to_do"]
+    shown = metadata(world.run("collection"), "qdrant_collection")["collections"].records
+    assert f"index delete {candidate}" in shown[1].data["what_to_do"]
 
 
 def test_the_collection_check_passes_on_what_the_asset_made(world: SmallWorld) -> None:

@@ -45,7 +45,7 @@ ASSETS: dict[str, tuple[Any, ...]] = {
     ),
     "product_points": (
         {"image_embeddings", "qdrant_collection"}, "index", {"qdrant"}, DAY_STORE, "index", set(),
-        {"index_agrees_with_catalogue"},
+        {"index_agrees_with_catalogue", "every_collection_follows"},
     ),
     "qdrant_collection": (set(), "index", {"qdrant"}, None, None, {"collection_can_serve"},
         {"whole_index_agrees"},
@@ -176,6 +176,7 @@ def test_the_line_shares_one_partitions_definition_and_its_checks_too(definition
         "clean_file_keeps_its_contract",
         "guards_accept_the_snapshot",
         "index_agrees_with_catalogue",
+        "every_collection_follows",
     ):
         assert checks[name] == partitioned["raw_feeds"]
     assert checks["collection_can_serve"] is None

@@ -14,8 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.index_history import baseline, intend_move, moves
 from fashion_pipeline.errors import PermanentError
+from fashion_pipeline.feeds.config import FeedsConfig
 from fashion_pipeline.index.tuning import Tuning
 from fashion_pipeline.line.alias import alias_lock
+from fashion_pipeline.line.health import health_table
 from fashion_pipeline.line.live import (
     LiveReport,
     Wanted,
@@ -236,6 +238,10 @@ def test_a_collection_that_is_behind_is_told_of(shop: Shop, wanted: Wanted) -> N
     assert (serving.behind, serving.follows) == (0, True)
     assert (other.collection, other.behind, other.follows) == (candidate, 3, False)
     assert "behind by 3 points" in other.remedy
+    feeds = FeedsConfig(first_day=DAY, last_day=DAY, stores=(shop.store,))
+    (row,) = health_table(shop.database, feeds, live_collections(shop.index, ALIAS)).to_dict("records")
+    assert (row["index_lag"], row["others_lag"]) == (0, 3)
+    assert f"{candidate} by 3" in row["what_to_do"]
     live_points(shop)
     assert all(each.follows for each in follow(shop.database, shop.index, shop.name, alias=ALIAS))
 

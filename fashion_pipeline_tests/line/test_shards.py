@@ -15,9 +15,21 @@ from fashion_pipeline.embeddings.encoder import Encoder, load_encoder
 from fashion_pipeline.embeddings.shards import read_shard, read_vectors
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.line import shards as module
+from fashion_pipeline.line.live import Wanted, as_target
+from fashion_pipeline.line.points import write_points
+from fashion_pipeline.line.promotion import prepare_candidate
+from fashion_pipeline.line.reconcile import reconcile_store
 from fashion_pipeline.line.shards import VerifyReport, collect_shards, compact_shards, verify_vectors
 from fashion_pipeline_tests.line.conftest import DAY, item
-from fashion_pipeline_tests.line.shops import Shop, copy_sparse, jpeg, kill_when_stuck, sha256
+from fashion_pipeline_tests.line.shops import (
+    ALIAS,
+    Shop,
+    copy_sparse,
+    jpeg,
+    kill_when_stuck,
+    other_model_folder,
+    sha256,
+)
 
 NOW, DAY_LONG = timedelta(0), timedelta(hours=24)
 
@@ -122,6 +134,40 @@ def test_a_folder_that_is_not_mounted_does_not_have_everything_embedded_anew(sho
     assert len(shop.ledger()) == 30
     assert verify(shop, repair=True, repair_many=True).forgotten == 30
     assert shop.ledger() == {}
+
+
+def test_what_is_forgotten_of_one_model_leaves_the_points_of_another_alone(
+    shop: Shop, demo_model: str, tmp_path: Path
+) -> None:
+    stock(shop, 4)
+    shop.embed()
+    shop.points()
+    wanted = Wanted(ALIAS, other_model_folder(demo_model, tmp_path), "test")
+    other = as_target(prepare_candidate(shop.database, shop.index, wanted))
+    shop.invent_vectors(other)
+    write_points(shop.database, shop.data, shop.index, shop.name, serving=other)
+    wrong = sha256(jpeg(3))
+    model = shop.collection().model_id
+    before = dict(shop.index.scroll(other.collection, fields=("image_sha256",)))
+    shop.execute(
+        "UPDATE embeddings SET shard_key = 'embeddings/gone.parquet' WHERE image_sha256 = :d AND model_id = :m",
+        d=wrong,
+        m=model,
+    )
+    assert verify(shop, repair=True).forgotten == 1
+    # The other model's collection is as it was: nothing to write, nothing that looks like an orphan.
+    assert reconcile_store(shop.database, shop.index, shop.name, serving=other).agrees
+    written = shop.index.points_written
+    write_points(shop.database, shop.data, shop.index, shop.name, serving=other)
+    assert shop.index.points_written == written
+    assert dict(shop.index.scroll(other.collection, fields=("image_sha256",))) == before
+    # This model's row keeps saying which vector its point has, which is written whole.
+    serving = shop.collection().collection
+    entry = "SELECT payload_hash FROM index_entries WHERE collection = :c AND image_sha256 = :d"
+    assert shop.rows(entry, c=serving, d=wrong) == [{"payload_hash": "whole"}]
+    assert shop.embed().entered == 1
+    assert shop.points().vectors_updated == 1
+    assert reconcile_store(shop.database, shop.index, shop.name, serving=shop.collection()).agrees
 
 
 def test_small_shards_become_one_and_the_old_files_go_later(shop: Shop) -> None:
