@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -64,16 +65,27 @@ def test_own_hosts_and_their_pace_reach_the_fetcher(world: SmallWorld) -> None:
         rows = [world.row("alpha", 20 + n, image=url) for n, url in enumerate(urls.values())]
         world.feed("alpha", SECOND, [*world.rows("alpha"), *rows])
 
-        def asked(**policy: object) -> tuple[int, int]:
+        def asked(**policy: object) -> dict[str, Any]:
             world.write_feeds_file(alpha={"images": policy})
             world.table("DELETE FROM images WHERE status <> 'fetched' RETURNING 1")
-            found = metadata(world.run("line", day=SECOND, assets=assets), "product_images")
-            return found["fetched"], found["failed"]
+            return metadata(world.run("line", day=SECOND, assets=assets), "product_images")
 
-        assert asked() == (0, 6), "another's host: its robots.txt is obeyed"
-        assert asked(own_hosts=["cdn.example"]) == (0, 6)
+        for policy in ({}, {"own_hosts": ["cdn.example"]}):
+            refused = asked(**policy)
+            assert (refused["fetched"], refused["failed"]) == (0, 6), (
+                "another's host: its robots.txt is obeyed"
+            )
+            assert "| robots_disallowed | 6 |" in refused["failures"]
         assert server.asked == []
         began = time.monotonic()
-        assert asked(own_hosts=["127.0.0.1"], requests_per_second=5) == (6, 0)
+        found = asked(own_hosts=["127.0.0.1"], requests_per_second=5)
         assert time.monotonic() - began >= 5 / 5
         assert set(server.count()) == set(urls)
+        size = sum(len(jpeg(n)) for n in range(6))
+        assert [found[name] for name in ("due", "fetched", "new_pictures", "failed", "bytes", "known")] == [
+            6, 6, 6, 0, size, 18,
+        ]  # fmt: skip
+        assert 0 < found["images_per_second"] <= 6
+        (host,) = found["slowest_hosts"].records
+        assert (host.data["host"], host.data["requests"], host.data["bytes"]) == ("127.0.0.1", 6, size)
+        assert "data:image/webp;base64," in found["contact_sheet"]

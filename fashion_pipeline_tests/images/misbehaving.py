@@ -79,6 +79,7 @@ class Server:
 
     behaviours: dict[str, Behaviour]
     port: int = 0
+    connections: int = 0
     seen: list[Request] = field(default_factory=list)
     open_now: Counter[str] = field(default_factory=Counter)
     most_open: Counter[str] = field(default_factory=Counter)
@@ -90,6 +91,7 @@ class Server:
         return [request.at for request in self.seen if request.host == host]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 while await self._one(reader, writer):

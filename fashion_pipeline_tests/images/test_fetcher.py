@@ -381,6 +381,7 @@ async def test_requests_are_pulled_as_there_is_room(tmp_path: Path) -> None:
         )
     assert (report.fetched, report.reused, len(it.results)) == (300, 299, 300)
     assert most <= 8
+    assert it.server.connections <= 3 * 4, "connections are kept open for the next request"
     assert progress == [(number + 1, 300) for number in range(300)]
 
 
