@@ -13,8 +13,8 @@ FOLDER = "images"
 class ImageStore:
     """`images/ab/<sha256>` in a data location; safe to use from many threads.
 
-    One level of folders: a second one makes most new pictures pay for a new folder, ten times the cost
-    of the file, and 10 million pictures are but 40,000 to a folder.
+    One level of folders: 10 million pictures are but 40,000 to a folder, and with a second one most new
+    pictures pay for a folder of their own: a quarter more processor time, three times the wait of `sync`.
     """
 
     def __init__(self, data: DataLocation) -> None:

@@ -431,13 +431,9 @@ async def test_threads_are_added_only_where_the_store_is_slow(
         it.store = SlowDisk(it.data, seconds)
         requests = [ask(it.server, f"good{number}", "good.test") for number in range(100)]
         limits = replace(LIMITS, threads=threads, per_host_concurrency=32, timeout=30.0)
-        began = time.perf_counter()
         report = await it.fetch(requests, limits)
-        took = time.perf_counter() - began
     assert (report.fetched, report.reused) == (100, 0)
     assert it.store.most == most
-    # The first turn finds out that the disk is slow; then all threads wait for it at once.
-    assert took < 100 * seconds * 0.75 or not seconds
 
 
 class Boom(Exception):
