@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200)]
 COUNT = 5_000
 KNOWN = 100_000
 ROUNDS = 3
+#: Requests at once: least share of the bare loop's rate, and of the threads'.
+FLOORS = {16: (0.7, 0.7), 32: (0.5, 0.75), 64: (0.35, 0.9)}
 
 PRODUCTS = text(
     """
@@ -74,7 +76,7 @@ def fill(database: Database, port: int, count: int) -> None:
         connection.execute(text("VACUUM ANALYZE products"))
 
 
-@pytest.mark.parametrize("concurrency", [16, 32, 64])
+@pytest.mark.parametrize("concurrency", FLOORS)
 def test_the_whole_stage_against_loops_that_keep_nothing(
     database: Database, database_url: str, port: int, tmp_path: Path, concurrency: int
 ) -> None:
@@ -97,9 +99,13 @@ def test_the_whole_stage_against_loops_that_keep_nothing(
     print(f"  against a thread pool of requests: {stage / threads:.2f} x ({threads:,.0f}/s, goal 1.5)")
     for way, spent in processor.items():
         print(f"  {way}: {median(spent):.2f} ms of processor time per picture")
-    # Far below the goals, which two cores do not reach: this finds a stage that became several times slower.
-    assert stage / bare >= (0.5 if concurrency <= 16 else 0.25)
-    assert stage / threads >= 0.4
+    # What a machine with other work beside it keeps; the processor's time hardly depends on that.
+    least_of_bare, least_of_threads = FLOORS[concurrency]
+    assert stage / bare >= least_of_bare
+    assert stage / threads >= least_of_threads
+    spent = {way: median(each) for way, each in processor.items()}
+    assert spent["stage"] <= 0.9 * spent["threads"]
+    assert spent["stage"] <= 5 * spent["bare"]
 
 
 def test_a_second_run_asks_nobody_and_costs_little_more_than_its_query(
@@ -131,7 +137,7 @@ def test_a_second_run_asks_nobody_and_costs_little_more_than_its_query(
     ratio = median(stages) / median(queries)
     print(f"\n{KNOWN:,} known pictures, nothing due: {median(stages) * 1000:.0f} ms")
     print(f"  against the bare query: {ratio:.2f} x its time (goal at most 2)")
-    assert ratio <= 3
+    assert ratio <= 2.2
 
 
 def test_memory_does_not_follow_the_number_of_pictures(
@@ -145,4 +151,4 @@ def test_memory_does_not_follow_the_number_of_pictures(
         memory[count] = found["memory"]
     told = ", ".join(f"{count:,}: {mebibytes:.0f} MiB" for count, mebibytes in memory.items())
     print(f"\npeak memory of a run by its pictures: {told}")
-    assert memory[20_000] <= memory[5_000] * 1.15
+    assert memory[20_000] <= memory[5_000] * 1.05
