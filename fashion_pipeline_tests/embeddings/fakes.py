@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -125,7 +126,9 @@ def careless(data: bytes, preprocessing: Preprocessing, options: DecodeOptions) 
 
 
 def nosy(data: bytes, preprocessing: Preprocessing, options: DecodeOptions) -> Picture:
-    """Fails where the parent's secrets are to be seen."""
+    """Fails where the parent's secrets are to be seen, or where a heavy library is loaded."""
     if "DATABASE_URL" in os.environ:
         raise ImageDecodeError("decode_failed", "a secret")
+    if heavy := {"torch", "open_clip", "dagster", "sqlalchemy"} & set(sys.modules):
+        raise ImageDecodeError("decode_failed", f"loaded: {heavy}")
     return constant(data, preprocessing, options)

@@ -269,7 +269,7 @@ def test_whatever_a_decoder_does_the_worker_goes_on() -> None:
     assert len(outcome.vectors) == 10
 
 
-def test_workers_see_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_see_no_secrets_and_load_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:password@host/db")
     assert len(run(plain(3), decode=f"{DECODERS}:nosy").vectors) == 3
 
