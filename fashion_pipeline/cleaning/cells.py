@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 from fashion_pipeline.cleaning.gtin import check_gtin
 from fashion_pipeline.cleaning.reasons import RowWarning
 from fashion_pipeline.cleaning.text import clean_line, clean_text, printable
-from fashion_pipeline.cleaning.urls import image_key, normalize_url, split_urls
+from fashion_pipeline.cleaning.urls import image_key, is_plain_url, normalize_url, split_urls
 from fashion_pipeline.cleaning.values import category_path, clean_value, is_placeholder, normalize
 
 #: Attributes stand in database indexes, whose entries end below 2,704 bytes: 500 characters of four
@@ -167,6 +167,8 @@ def image_cell(base_url: str | None) -> Callable[[str | tuple[str, ...] | None],
     """Cells of the main picture; of several candidates the first usable one counts."""
 
     def make(raw: str | tuple[str, ...] | None) -> ImageCell:
+        if isinstance(raw, str) and is_plain_url(raw):
+            return ImageCell(raw, image_key(raw), (), None)
         candidates = (raw,) if isinstance(raw, str) else raw or ()
         warning = RowWarning.IMAGE_MISSING
         for candidate in candidates:
@@ -190,12 +192,16 @@ def gallery_cell(base_url: str | None) -> Callable[[str | tuple[str, ...] | None
     def make(raw: str | tuple[str, ...] | None) -> GalleryCell:
         found: dict[str, str] = {}
         warning = None
-        for part in split_urls(raw):
-            url, _ = normalize_url(part, base_url)
-            if url is not None:
-                found.setdefault(image_key(url), url)
-            elif not is_placeholder("image_url", part):
-                warning = RowWarning.ADDITIONAL_IMAGE_INVALID
+        for value in (raw,) if isinstance(raw, str) else raw or ():
+            if is_plain_url(value):
+                found.setdefault(image_key(value), value)
+                continue
+            for part in split_urls(value):
+                url, _ = normalize_url(part, base_url)
+                if url is not None:
+                    found.setdefault(image_key(url), url)
+                elif not is_placeholder("image_url", part):
+                    warning = RowWarning.ADDITIONAL_IMAGE_INVALID
         return GalleryCell(found, warning)
 
     return make

@@ -140,19 +140,24 @@ def _round(text: str) -> tuple[str, bool]:
     if not tidy:
         # Before blanks are folded: a no-break space may be the second half of a letter.
         text = _DROP.sub(_replace_control, _MOJIBAKE.sub(_mend, text))
-    text = _folded(text) if text.isprintable() else " ".join(text.split())
+    text = _folded(text)
     if not text.isprintable():
-        text = _LOOSE_JOINER.sub("", _DROP.sub(_replace_control, text))
-        text, tidy = " ".join(text.split()), False
+        text = " ".join(text.split())
+        if not text.isprintable():
+            text = _LOOSE_JOINER.sub("", _DROP.sub(_replace_control, text))
+            text, tidy = " ".join(text.split()), False
     if not unicodedata.is_normalized("NFC", text):
         text, tidy = unicodedata.normalize("NFC", text), False
     return text, tidy
 
 
 def _folded(text: str) -> str:
-    """Text whose only blanks are spaces, with single ones; a third of the cost of splitting and joining."""
+    """Text with single spaces for the blanks that most text has; a third of the cost of splitting and joining."""
+    for blank in "\n\r\t\xa0":
+        if blank in text:
+            text = text.replace(blank, " ")
     while "  " in text:
-        text = text.replace("  ", " ")
+        text = " ".join(text.split("  "))
     return text.strip(" ")
 
 

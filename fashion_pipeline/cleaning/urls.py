@@ -51,7 +51,7 @@ def normalize_url(text: str, base_url: str | None = None) -> tuple[str | None, R
     international host put into its ASCII form; a relative address is joined to `base_url`. The
     warning is of the `IMAGE_` kind; callers with a page's address give their own.
     """
-    if _PLAIN.fullmatch(text) and len(text) <= MAX_LENGTH:
+    if is_plain_url(text):
         return text, None
     url = _DROPPED.sub("", text).strip()
     if not url or len(url) > MAX_LENGTH:
@@ -72,6 +72,11 @@ def normalize_url(text: str, base_url: str | None = None) -> tuple[str | None, R
     except ValueError:
         normal = None
     return (normal, None) if normal else (None, RowWarning.IMAGE_URL_INVALID)
+
+
+def is_plain_url(text: str) -> bool:
+    """Whether `text` is one address that `normalize_url` would leave as it is; False where that is not sure."""
+    return _PLAIN.fullmatch(text) is not None and len(text) <= MAX_LENGTH
 
 
 def are_normalized(urls: Sequence[str]) -> bool:

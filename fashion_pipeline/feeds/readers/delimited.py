@@ -8,12 +8,13 @@ without quoting.
 import csv
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from fashion_pipeline.errors import FeedError
-from fashion_pipeline.feeds.encoding import text_chunks
+from fashion_pipeline.feeds.encoding import utf8_chunks
 from fashion_pipeline.feeds.items import Value
 from fashion_pipeline.feeds.mapping import Mapping, normal_name
 from fashion_pipeline.feeds.readers.lines import (
@@ -31,6 +32,7 @@ MAX_COLUMNS = 4_000
 DELIMITERS = (",", "\t", ";", "|")
 #: A file with more stray quotes than this is not quoted at all: a person should say so.
 MAX_STRAY = 1_000
+_RETURN, _NEWLINE = b"\r\n"
 SHORT, STRAY = "short rows padded", "stray quotes read as text"
 
 
@@ -43,7 +45,7 @@ def read_delimited(source: Source) -> Iterator[Read]:
     if csv.field_size_limit() < MAX_VALUE:
         csv.field_size_limit(MAX_VALUE)
     with source.open() as stream:
-        lines = Lines(line_blocks(text_chunks(stream, source.encoding), source.name))
+        lines = Lines(line_blocks(utf8_chunks(stream, source.encoding), source.name))
         header, delimiter = _find_header(lines, source)
         yield from _Rows(source, lines, header, delimiter).read()
 
@@ -135,25 +137,23 @@ class _Rows:
                 yield from self._flush()
         yield from self._flush()
 
-    def _take_plain(self, block: str) -> bool:
+    def _take_plain(self, block: bytes) -> bool:
         """Take a block in which each line is a row of the right width, or nothing of it.
 
         Such rows read alike one by one, at a multiple of the cost.
         """
-        lines = block.count("\n")
+        if not block.endswith(b"\n") or not self.delimiter.isascii():
+            return False
         # Arrow ends a row at a lone `\r`, and a quote that nothing closes at the end: then as many rows as
         # lines would prove nothing.
-        if (
-            not block.endswith("\n")
-            or block.count("\r") != block.count("\r\n")
-            or not self.delimiter.isascii()
-        ):
+        units = np.frombuffer(block, np.uint8)
+        if (units[np.flatnonzero(units == _RETURN) + 1] != _NEWLINE).any():
             return False
-        data = block.encode("utf-8", "surrogatepass")
-        self._reading.block_size = len(data) + 1
+        lines = int(np.count_nonzero(units == _NEWLINE))
+        self._reading.block_size = len(block) + 1
         try:
             table = pa_csv.read_csv(
-                pa.BufferReader(data),
+                pa.BufferReader(block),
                 read_options=self._reading,
                 parse_options=pa_csv.ParseOptions(
                     delimiter=self.delimiter,

@@ -91,7 +91,8 @@ def _without_comma(line: str) -> str:
 
 def _lines(chunks: Iterator[str], source: Source) -> Iterator[Element]:
     number = 0
-    for at, line in enumerate(split_lines(chunks, source.name), 1):
+    encoded = (chunk.encode("utf-8", "surrogatepass") for chunk in chunks)
+    for at, line in enumerate(split_lines(encoded, source.name), 1):
         if not line.strip():
             continue
         number += 1

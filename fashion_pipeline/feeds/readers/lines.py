@@ -21,8 +21,8 @@ class RunawayQuoteError(Exception):
         self.ended = ended
 
 
-def split_lines(chunks: Iterator[str], name: str) -> Iterator[str]:
-    """Lines with their `\\n`; the last one may have none. A lone `\\r` ends a line only where no `\\n` does.
+def split_lines(chunks: Iterator[bytes], name: str) -> Iterator[str]:
+    """Lines of UTF-8 with their `\\n`; the last may have none. A lone `\\r` ends a line only where no `\\n` does.
 
     Raises:
         FeedError: a line is longer than `MAX_LINE`.
@@ -30,31 +30,31 @@ def split_lines(chunks: Iterator[str], name: str) -> Iterator[str]:
     return map(without_returns, chain.from_iterable(map(lines_of, line_blocks(chunks, name))))
 
 
-def line_blocks(chunks: Iterator[str], name: str) -> Iterator[str]:
-    """The text of `split_lines` in blocks of whole lines of about `BLOCK` characters, `\\r\\n` as it is."""
-    waiting: list[str] = []
-    size, end = 0, ""
+def line_blocks(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """What `split_lines` takes in blocks of whole lines of about `BLOCK` bytes, `\\r\\n` as it is."""
+    waiting: list[bytes] = []
+    size, end = 0, b""
     for chunk in chain(chunks, [None]):
         if chunk:
             waiting.append(chunk)
             size += len(chunk)
         if not waiting or (chunk is not None and size < BLOCK):
             continue
-        data = "".join(waiting)
-        end = end or ("\n" if "\n" in data else "\r" if "\r" in data[:-1] else "")
-        if end == "\r":
-            data = data.replace("\r", "\n")
-        cut = data.rfind("\n") + 1 if chunk is not None else len(data)
+        data = b"".join(waiting)
+        end = end or (b"\n" if b"\n" in data else b"\r" if b"\r" in data[:-1] else b"")
+        if end == b"\r":
+            data = data.replace(b"\r", b"\n")
+        cut = data.rfind(b"\n") + 1 if chunk is not None else len(data)
         waiting, size = [data[cut:]], len(data) - cut
         if size > MAX_LINE:
-            raise FeedError(f"{name} has a line of more than {MAX_LINE:,} characters: is it delimited text?")
+            raise FeedError(f"{name} has a line of more than {MAX_LINE:,} bytes: is it delimited text?")
         if cut:
             yield data[:cut]
 
 
-def lines_of(block: str) -> list[str]:
+def lines_of(block: bytes) -> list[str]:
     """The lines of a block with their `\\n`."""
-    *whole, last = block.split("\n")
+    *whole, last = block.decode("utf-8", "surrogatepass").split("\n")
     lines = [line + "\n" for line in whole]
     return [*lines, last] if last else lines
 
@@ -74,7 +74,7 @@ class Lines:
     open when the lines end shows in that `csv.reader` asks for one more within a record.
     """
 
-    def __init__(self, blocks: Iterator[str]) -> None:
+    def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
         self._ahead: deque[str] = deque()
         self.taken: list[str] = []
@@ -96,11 +96,11 @@ class Lines:
             pass
         return list(map(without_returns, islice(self._ahead, count)))
 
-    def take_block(self) -> str:
-        """The text of whole lines at hand, taken; empty at the end. `begin` has ended the record before."""
+    def take_block(self) -> bytes:
+        """Whole lines at hand as UTF-8, taken; empty at the end. `begin` has ended the record before."""
         if not self._ahead:
-            return next(self._blocks, "")
-        block = "".join(self._ahead)
+            return next(self._blocks, b"")
+        block = "".join(self._ahead).encode("utf-8", "surrogatepass")
         self._ahead.clear()
         return block
 
@@ -110,7 +110,7 @@ class Lines:
         self._ahead.extendleft(reversed(rest))
 
     def _fill(self) -> bool:
-        block = next(self._blocks, "")
+        block = next(self._blocks, b"")
         self._ahead.extend(lines_of(block))
         return bool(block)
 

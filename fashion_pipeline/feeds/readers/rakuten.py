@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from fashion_pipeline.errors import FeedError
-from fashion_pipeline.feeds.encoding import text_chunks
+from fashion_pipeline.feeds.encoding import utf8_chunks
 from fashion_pipeline.feeds.readers.lines import split_lines
 from fashion_pipeline.feeds.readers.rows import RowBatch, plain
 from fashion_pipeline.feeds.records import Read, Source, json_text
@@ -28,7 +28,7 @@ def read_rakuten(source: Source) -> Iterator[Read]:
     batch, tally = RowBatch(source, plain), source.tally
     records, counted = 0, ""
     with source.open() as stream:
-        for number, line in enumerate(split_lines(text_chunks(stream, source.encoding), source.name), 1):
+        for number, line in enumerate(split_lines(utf8_chunks(stream, source.encoding), source.name), 1):
             text, place = line.rstrip("\n"), source.place(f"line {number}")
             kind = text.partition("|")[0].strip().upper()
             if not text.strip():
