@@ -3,7 +3,7 @@
 from rich.console import Console
 
 #: Wide enough for every table; a log file or a pipe has no edge to break lines at.
-WIDTH_WITHOUT_TERMINAL = 160
+WIDTH_WITHOUT_TERMINAL = 1_000
 
 
 def wide_console() -> Console:

@@ -20,6 +20,7 @@ from fashion_pipeline.cleaning.guards import judge
 from fashion_pipeline.cleaning.reasons import Reason, RowWarning
 from fashion_pipeline.cleaning.run import CleanReport, clean_feed
 from fashion_pipeline.cleaning.schema import CONTENT_FIELDS
+from fashion_pipeline.commands.console import wide_console
 from fashion_pipeline.commands.feeds_check_supplement import (
     Sayer,
     looks_like_supplement,
@@ -29,7 +30,7 @@ from fashion_pipeline.commands.feeds_check_supplement import (
 from fashion_pipeline.errors import FeedError, SettingsError
 from fashion_pipeline.feeds.config import StoreConfig
 from fashion_pipeline.feeds.detect import Detection, detect, propose
-from fashion_pipeline.feeds.items import ReadReport
+from fashion_pipeline.feeds.items import BrokenRecord, ItemBatch, ReadReport, Value
 from fashion_pipeline.feeds.mapping import MappingLines, load_mapping, normal_name
 from fashion_pipeline.feeds.readers.woocommerce_headers import english_name
 from fashion_pipeline.feeds.reading import FeedReader, open_items
@@ -70,11 +71,38 @@ class CheckRequest:
     supplement: bool = False
 
 
+class _Counted:
+    """A reader, and how many of its items say something in each column."""
+
+    def __init__(self, reader: FeedReader) -> None:
+        self._reader = reader
+        self.report = reader.report
+        self._items = 0
+        self._given: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[ItemBatch | BrokenRecord]:
+        for part in self._reader:
+            if isinstance(part, ItemBatch):
+                self._items += part.size
+                for name, values in part.columns.items():
+                    self._given[MADE.get(name, name)] += sum(map(_says, values))
+            yield part
+
+    def shares(self) -> dict[str, float]:
+        """Of all items, by column."""
+        return {name: count / max(1, self._items) for name, count in self._given.items()}
+
+
+def _says(value: Value) -> bool:
+    return bool(value) and not (isinstance(value, str) and value.isspace())
+
+
 @dataclass(frozen=True)
 class Profile:
     """What a feed is and what cleaning made of it.
 
-    `used` is column -> the feed's fields found for it; `unused` are fields that no column takes.
+    `used` is column -> the feed's fields found for it; `given` is column -> share of all items that say something
+    in it, also of those that were rejected; `unused` are fields that no column takes.
     `places` is reason or warning -> the first places.
     """
 
@@ -83,6 +111,7 @@ class Profile:
     read: ReadReport
     clean: CleanReport
     used: dict[str, tuple[str, ...]]
+    given: dict[str, float]
     unused: tuple[str, ...]
     places: dict[str, list[str]]
     samples: list[dict[str, Any]]
@@ -98,10 +127,10 @@ def run_feeds_check(settings: Settings, request: CheckRequest) -> int:
             found = profile_supplement(
                 path, request.source, request.format, request.encoding, fetched, asked=request.supplement
             )
-            print_supplement(found, Console())
+            print_supplement(found, wide_console())
             return 1 if found.refused else 0
         profile = profile_feed(path, request, Path(folder), fetched)
-    _print(profile, Console())
+    _print(profile, wide_console())
     return 1 if profile.refused_by else 0
 
 
@@ -148,9 +177,10 @@ def profile_feed(path: Path, request: CheckRequest, scratch: Path, fetched: Fetc
         content_type=fetched.content_type if fetched else None,
         charset=fetched.charset if fetched else None,
     )
+    counted = _Counted(reader)
     clean, rejected = scratch / "clean.parquet", scratch / "rejected.parquet"
     report = clean_feed(
-        reader,
+        counted,
         Cleaner(store.id, store.currency, store.base_url),
         clean_path=clean,
         rejected_path=rejected,
@@ -168,6 +198,7 @@ def profile_feed(path: Path, request: CheckRequest, scratch: Path, fetched: Fetc
         read=reader.report,
         clean=report,
         used=reader.fields_used,
+        given=counted.shares(),
         unused=_unused(found, reader, mapping.reader),
         places={**_places(rejected, "reasons"), **_places(clean, "warnings")},
         samples=rows,
@@ -298,23 +329,25 @@ def _print(profile: Profile, console: Console) -> None:
 
 
 def _columns(profile: Profile) -> Table:
-    table = Table(title="columns", title_justify="left")
+    table = Table(title="columns: given by the items, kept in clean rows", title_justify="left")
     table.add_column("column")
     table.add_column("the feed's fields", overflow="fold")
-    table.add_column("filled", justify="right")
+    table.add_column("given", justify="right")
+    table.add_column("kept", justify="right")
     sources: dict[str, list[str]] = {}
     for column, names in profile.used.items():
         sources.setdefault(MADE.get(column, column), []).extend(names)
     constants = profile.store.resolved_mapping().constants
     for content in CONTENT_FIELDS:
-        share = profile.clean.fill.get(content.name, 0.0)
+        given, kept = profile.given.get(content.name, 0.0), profile.clean.fill.get(content.name, 0.0)
         told = ", ".join(dict.fromkeys(sources.get(content.name, ())))
         if not told and content.name in constants:
             told = f"always {constants[content.name]!r}"
-        if not told and content.name == "currency" and share:
+        if not told and content.name == "currency" and kept:
             told = "the price itself, or the store's configuration"
-        if told or share:
-            table.add_row(content.name, told, f"{share:.0%}")
+        if told or given or kept:
+            shares = f"{given:.0%}" if given else "", f"{kept:.0%}" if profile.clean.clean else "no row"
+            table.add_row(content.name, told, *shares)
     return table
 
 

@@ -55,6 +55,22 @@ ORDER = (
 )
 #: Readers that know their columns by other names too.
 RENAMED = {"woocommerce_csv": english_names, "shopify_csv": old_names}
+#: Fields that only one kind has and that no column takes, by format: they tell it from one with the same columns.
+OWN_FIELDS = {
+    "meta_csv": frozenset(
+        {
+            "quantity_to_sell_on_facebook",
+            "video[0].url",
+            "video[0].tag[0]",
+            "image[0].tag[0]",
+            "product_tags[0]",
+            "internal_label",
+            "commerce_tax_category",
+            "marked_for_product_launch",
+            "disabled_capabilities",
+        }
+    )
+}
 #: Formats for files of no known kind, by reader.
 GENERAL = {"delimited": "delimited", "json": "json", "xml": "xml", "parquet": "parquet"}
 #: A kind is taken for known when the file has this many of its fields; a supplement has an id and a few columns.
@@ -165,7 +181,7 @@ def _fit(mapping: Mapping, names: set[str]) -> tuple[int, int]:
     if not filled.issuperset(mapping.needs):
         return 0, 0
     known = {name for column in mapping.fields for name in mapping.candidates(column)}
-    return len(filled), len(known & names)
+    return len(filled), len((known | OWN_FIELDS.get(mapping.format, frozenset())) & names)
 
 
 def _general(reader: str, names: list[str], have: set[str], needs: tuple[str, ...]) -> Detection:

@@ -157,9 +157,9 @@ def test_reading_and_cleaning(tmp_path: Path, format_name: str, goal: float) -> 
     print(f"\n{format_name}, {rows:,} rows: {rows / ours['seconds']:,.0f} rows per second of the processor")
     print(f"  against a script of one dict per row: {faster:.1f} x its rows/s (goal {goal:g}),")
     print(f"  {memory:.2f} x its peak memory of {script['mebibytes']:.0f} MiB (goal {MEMORY_GOAL:g})")
-    # A busy machine moves the ratio by a tenth and more.
-    assert faster >= 0.8 * goal
-    assert memory <= MEMORY_GOAL * 1.1
+    # Runs beside other work differ by a twentieth or so.
+    assert faster >= 0.92 * goal
+    assert memory <= MEMORY_GOAL * 1.04
 
 
 @pytest.mark.parametrize("format_name", list(KINDS))

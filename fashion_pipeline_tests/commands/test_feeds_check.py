@@ -130,9 +130,39 @@ def test_printed_for_a_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert words in result.output, result.output
 
 
-def _checked(monkeypatch: pytest.MonkeyPatch, path: Path, text: str, *options: str) -> Result:
+def test_what_the_items_give_is_told_where_no_row_is_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "id,title,price,image_link,link,color\n" + "".join(
+        f"{n},Dress {n},10.00,https://x.example/{n}.jpg,https://x.example/{n},{'red' if n % 4 else ' '}\n"
+        for n in range(8)
+    )
+    unpriced = _checked(monkeypatch, tmp_path / "feed.csv", text)
+    assert unpriced.exit_code == 1
+    assert "8 rejected" in unpriced.output
+    for column, given in (("title", "100%"), ("price", "100%"), ("color", "75%")):
+        assert re.search(rf"{column} .* {given} .* no row", unpriced.output), unpriced.output
+    priced = _checked(monkeypatch, tmp_path / "feed.csv", text, "--currency", "EUR")
+    assert re.search(r"color .* 75% .* 75%", priced.output), priced.output
+
+
+def test_nothing_is_folded_where_no_terminal_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ("folder-" * 20) / "feed.csv"
+    path.parent.mkdir()
+    title = "A coat whose title is rather long " + "x" * 20
+    row = f"1,{title},10.00 EUR,https://x.example/{'p' * 36}.jpg,https://x.example/1,Brand of a long name,Nachtblau\n"
+    result = _checked(monkeypatch, path, "id,title,price,image_link,link,brand,color\n" + row, columns="80")
+    sample = next(line for line in result.output.splitlines() if title in line)
+    for words in ("10.00 EUR", "Brand of a long name", "navy", "p" * 36 + ".jpg"):
+        assert words in sample, sample
+    assert f"location: {path}" in result.output
+
+
+def _checked(
+    monkeypatch: pytest.MonkeyPatch, path: Path, text: str, *options: str, columns: str = "160"
+) -> Result:
     monkeypatch.setenv("FASHION_PIPELINE_PROFILE", "embedded")
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", columns)
     path.write_text(text, encoding="utf-8")
     return CliRunner().invoke(app, ["feeds", "check", str(path), *options])
 
