@@ -2,24 +2,19 @@
 
 import random
 import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fashion_pipeline.errors import FashionPipelineError
 from fashion_pipeline_tests.crash.faults import FAKETIME, FAULTS, STAGES, Fault, Place
-from fashion_pipeline_tests.crash.side import Outcome, Runners, Side, copy_side
+from fashion_pipeline_tests.crash.ground import Ground
+from fashion_pipeline_tests.crash.side import Outcome, Runners, Side
 from fashion_pipeline_tests.crash.state import State, differences, shown
 from fashion_pipeline_tests.crash.watch import Moment
-from fashion_pipeline_tests.crash.web import WebServer, free_port
-from fashion_pipeline_tests.crash.world import Step, World, make_world
+from fashion_pipeline_tests.crash.world import Step, World
 
-#: Of a side's own file system: PostgreSQL's log of writes takes most of it.
-FILE_SYSTEM = "size=600m,mode=755"
 #: Faults of one partition before it is run undisturbed and compared.
 MOST_FAULTS = 3
 
@@ -91,18 +86,10 @@ class Crasher:
             Difference: the line and its twin differ.
         """
         began = time.monotonic()
-        with ExitStack() as stack:
-            self._folder = Path(tempfile.mkdtemp(prefix="crash-"))
-            stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
-            # PostgreSQL of root runs as nobody, who has to get in.
-            self._folder.chmod(0o755)
-            self._web = WebServer(free_port())
-            stack.callback(self._web.kill)
-            self._runners = Runners()
-            stack.callback(self._runners.close)
-            self._clock = self._folder / "clock"
+        with Ground() as ground, ExitStack() as stack:
+            self._ground = ground
+            self._clock = ground.folder / "clock"
             self._clocked = self._clocked_runners(stack)
-            self._base = self._make_base()
             while len(self.report.strikes) < self.kills:
                 self._world(self.report.worlds + 1)
         self.report.seconds = time.monotonic() - began
@@ -123,53 +110,16 @@ class Crasher:
         stack.callback(clocked.close)
         return clocked
 
-    def _make_base(self) -> Path:
-        """A data folder with tables, Dagster's own ones, and an empty collection, to be copied."""
-        shared = self._folder / "base"
-        world = make_world("base", self._web.address, stores=self.stores, days=self.days)
-        world.write(shared)
-        side = Side(world, shared, shared / "side", self._runners)
-        outcome = side.start(task="prepare", job="collection").end(180)
-        side.close()
-        assert outcome.success, f"{outcome.failures}\n{side.log()}"
-        return side.root
-
-    @contextmanager
-    def _side(self, name: str, world: World, shared: Path) -> Iterator[tuple[Side, bool]]:
-        """A copy of the base, on a file system of its own where one can be mounted."""
-        root = shared / name
-        root.mkdir()
-        mounted = (
-            subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", FILE_SYSTEM, "tmpfs", str(root)],
-                capture_output=True,
-                check=False,
-            ).returncode
-            == 0
-        )
-        try:
-            copy_side(self._base, root)
-            side = Side(world, shared, root, self._runners)
-            try:
-                yield side, mounted
-            finally:
-                side.close()
-        finally:
-            if mounted:
-                subprocess.run(["umount", "-l", str(root)], check=True)
-
     def _world(self, number: int) -> None:
-        name = f"{self.report.seed}.{number}"
-        shared = self._folder / f"world-{number}"
-        world = make_world(name, self._web.address, stores=self.stores, days=self.days)
-        world.write(shared)
-        self._web.serve(shared)
-        with self._side("twin", world, shared) as (side, _):
+        ground, name = self._ground, f"{self.report.seed}.{number}"
+        world, shared = ground.world(name, stores=self.stores, days=self.days)
+        with ground.side("twin", world, shared) as side:
             twin = {step: self._undisturbed(side, step) for step in world.steps}
             self._no_garbage(side, name)
-        self._web.serve(shared)
-        with self._side("struck", world, shared) as (side, mounted):
-            place = Place(side, self._web, mounted, self._clocked, self._clock)
+        # It remembers what the twin asked for.
+        ground.web.serve(shared)
+        with ground.side("struck", world, shared) as side:
+            place = Place(side, ground.web, self._clocked, self._clock)
             self._struck(place, name, world, twin)
         self.report.worlds += 1
         shutil.rmtree(shared)

@@ -28,8 +28,6 @@ class Place:
 
     side: Side
     web: WebServer
-    #: The file system of the side's data folder is its own, so that it can be filled and made read-only.
-    own_file_system: bool
     #: A process that starts runs under a clock that `clock_file` sets.
     clocked: Runners | None
     clock_file: Path
@@ -203,7 +201,7 @@ def _kill(pid: int) -> bool:
 
 
 def _own_file_system(place: Place) -> str | None:
-    return None if place.own_file_system else "no file system may be mounted here"
+    return None if place.side.own_file_system else "no file system may be mounted here"
 
 
 def _clock(place: Place) -> str | None:

@@ -196,16 +196,23 @@ class Run:
 
 
 class Side:
-    """A data folder below `root`, its settings, and what runs do to it."""
+    """A data folder below `root`, its settings, and what runs do to it.
 
-    def __init__(self, world: World, shared: Path, root: Path, runners: Runners) -> None:
+    With `own_file_system` that of `root` is nobody else's, so that it can be filled and made read-only.
+    """
+
+    def __init__(
+        self, world: World, shared: Path, root: Path, runners: Runners, *, own_file_system: bool
+    ) -> None:
+        self.own_file_system = own_file_system
         self.world = world
         self.root = root
         self.data = root / "data"
         self.runners = runners
         self.logs = shared / "logs" / root.name
         self.logs.mkdir(parents=True, exist_ok=True)
-        self._link = shared / f"{root.name}.link"
+        self._links = shared / f"{root.name}.links"
+        self._links.mkdir(exist_ok=True)
         self._orders = 0
         self._lease: psycopg.Connection[Any] | None = None
         self.environ = {
@@ -241,7 +248,7 @@ class Side:
         order = Order(
             task=task,
             environ=self.environ | environment,
-            link=str(self._link),
+            link=str(self._links / str(self._orders)),
             log=str(self.logs / f"{self._orders:03}.log"),
             job=job,
             store=step.store if step else "",

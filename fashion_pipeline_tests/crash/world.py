@@ -17,7 +17,7 @@ from fashion_pipeline.demo.garments import Garment, draw
 from fashion_pipeline_tests.small_world import LOOKS
 
 FIRST = date(2026, 11, 2)
-NAMES = ("alpha", "beta", "gamma")
+NAMES = ("alpha", "beta", *(f"store-{number}" for number in range(3, 31)))
 COLUMNS = ("id", "title", "price", "image_link", "availability", "product_type", "item_group_id", "color")
 #: Products of a store on its first day.
 FEWEST, MOST = 28, 40
@@ -97,8 +97,10 @@ def _format(number: int) -> dict[str, Any]:
     return {"format": "delimited", "mapping": {"fields": fields, "delimiter": ","}}
 
 
-def make_world(seed: str, address: str, *, stores: int, days: int) -> World:
-    """Draw a world; `address` is where its server will answer."""
+def make_world(
+    seed: str, address: str, *, stores: int, days: int, products: tuple[int, int] = (FEWEST, MOST)
+) -> World:
+    """Draw a world; `address` is where its server will answer, `products` the bounds of a store's first day."""
     dice = random.Random(seed)
     world = World(seed, address, NAMES[:stores], tuple(FIRST + timedelta(n) for n in range(days)))
     for number in range(PICTURES):
@@ -114,7 +116,7 @@ def make_world(seed: str, address: str, *, stores: int, days: int) -> World:
             ["missing", "busy_once", "cut_once", "slow", "no_picture", "slow"]
         )
     for number, store in enumerate(world.stores):
-        rows = {n: _row(dice, store, n, world) for n in range(dice.randint(FEWEST, MOST))}
+        rows = {n: _row(dice, store, n, world) for n in range(dice.randint(*products))}
         gone: dict[int, Row] = {}
         for turn, day in enumerate(world.days):
             if turn:
