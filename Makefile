@@ -43,7 +43,7 @@ bench: setup ## the benchmarks, as ratios against references in the same run
 
 crash: setup ## kills and other faults against an undisturbed twin: KILLS=20 SEED=1 FAULTS=run,postgres REPORT=docs/crash.md
 	@$(BIN)/python -m fashion_pipeline_tests.crash --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED)) \
-		$(if $(FAULTS),--faults $(FAULTS)) $(if $(REPORT),--report $(REPORT))
+		$(if $(FAULTS),--faults $(FAULTS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPORT),--report $(REPORT))
 
 clean: ## remove the data of the demo and everything that was built, not the virtual environment
 	@test ! -x $(BIN)/fashion-pipeline || FASHION_PIPELINE_PROFILE=embedded \

@@ -17,6 +17,9 @@ def main() -> int:
         "--seed", type=int, default=None, help="of worlds, faults and moments; drawn where it is left out"
     )
     parser.add_argument("--faults", default=",".join(FAULTS), help=f"some of {', '.join(FAULTS)}")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="after which no more strikes begin"
+    )
     parser.add_argument("--report", type=Path, default=None, help="Markdown file to write")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
@@ -25,7 +28,9 @@ def main() -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    crasher = Crasher(seed, options.kills, faults=options.faults.split(","), say=say)
+    crasher = Crasher(
+        seed, options.kills, faults=options.faults.split(","), seconds=60 * options.minutes, say=say
+    )
     try:
         report = crasher.run()
     except Difference as difference:

@@ -61,7 +61,7 @@ class TwinStep:
 
 
 class Crasher:
-    """Strikes until `kills` faults hit; `faults` are names of `FAULTS`."""
+    """Strikes until `kills` faults hit, or `seconds` are over; `faults` are names of `FAULTS`."""
 
     def __init__(
         self,
@@ -71,12 +71,14 @@ class Crasher:
         faults: Sequence[str] = tuple(FAULTS),
         stores: int = 2,
         days: int = 3,
+        seconds: float = float("inf"),
         say: Callable[[str], None] = print,
     ) -> None:
         self.kills = kills
         self.faults = [FAULTS[name] for name in faults]
         self.stores, self.days = stores, days
         self.report = Report(seed)
+        self._seconds = seconds
         self._say = say
 
     def run(self) -> Report:
@@ -86,14 +88,18 @@ class Crasher:
             Difference: the line and its twin differ.
         """
         began = time.monotonic()
+        self._ends = began + self._seconds
         with Ground() as ground, ExitStack() as stack:
             self._ground = ground
             self._clock = ground.folder / "clock"
             self._clocked = self._clocked_runners(stack)
-            while len(self.report.strikes) < self.kills:
+            while not self._is_done():
                 self._world(self.report.worlds + 1)
         self.report.seconds = time.monotonic() - began
         return self.report
+
+    def _is_done(self) -> bool:
+        return len(self.report.strikes) >= self.kills or time.monotonic() > self._ends
 
     def _clocked_runners(self, stack: ExitStack) -> Runners | None:
         if FAKETIME is None or FAULTS["clock"] not in self.faults:
@@ -138,11 +144,11 @@ class Crasher:
         dice = random.Random(f"{name} faults")
         for step in world.steps:
             for fault, moment, seed in self._plan(place, dice, twin[step]):
-                if len(self.report.strikes) >= self.kills:
+                if self._is_done():
                     break
                 self._strike(place, name, step, fault, moment, random.Random(seed))
             self._again(place, name, step, twin[step])
-            if len(self.report.strikes) >= self.kills:
+            if self._is_done():
                 break
         self._no_garbage(place.side, name)
 
