@@ -60,7 +60,7 @@ _HEALTH = text(
     ), captured AS (
         SELECT DISTINCT ON (store_id) store_id, day, verdict, failure, findings, account
         FROM feed_snapshots
-        ORDER BY store_id, day DESC, (verdict = 'refused') IS TRUE, captured_at DESC
+        ORDER BY store_id, day DESC, captured_at DESC
     )
     SELECT w.store_id, s.applied_through, s.applied_at, c.day, c.verdict, c.failure, c.findings,
            coalesce(n.products, 0), coalesce(n.held, 0),

@@ -126,7 +126,21 @@ def require_snapshot(connection: Connection, store_id: str, day: date) -> Snapsh
     Raises:
         PermanentError: nothing was captured for that day.
     """
-    snapshot = current_snapshot(connection, store_id, day)
+    return _required(current_snapshot(connection, store_id, day), store_id, day)
+
+
+def require_capture(connection: Connection, store_id: str, day: date) -> Snapshot:
+    """The last captured snapshot of a store's day, whatever its verdict: what is cleaned, judged and checked.
+
+    It is not always the one that stands: a refused feed is told of though a good one of the day is applied.
+
+    Raises:
+        PermanentError: nothing was captured for that day.
+    """
+    return _required(next(iter(snapshots_of_day(connection, store_id, day)), None), store_id, day)
+
+
+def _required(snapshot: Snapshot | None, store_id: str, day: date) -> Snapshot:
     if snapshot is None:
         raise PermanentError(
             f"store {store_id}: no feed was captured for {day}; materialize raw_feeds for this partition first"

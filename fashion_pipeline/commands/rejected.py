@@ -5,7 +5,7 @@ from datetime import date
 from rich.table import Table
 
 from fashion_pipeline.catalog.rejected import rejected_items
-from fashion_pipeline.catalog.snapshots import require_snapshot
+from fashion_pipeline.catalog.snapshots import require_capture
 from fashion_pipeline.cleaning.reasons import Reason
 from fashion_pipeline.commands.console import wide_console
 from fashion_pipeline.errors import PermanentError
@@ -23,7 +23,7 @@ def show_rejected(settings: Settings, store_id: str, day: date, reason: str | No
         raise PermanentError(f"no reason {reason!r}; there are: {', '.join(sorted(Reason))}")
     database = open_database(settings)
     with database.connection() as connection:
-        snapshot = require_snapshot(connection, store_id, day)
+        snapshot = require_capture(connection, store_id, day)
     if snapshot.failure:
         raise PermanentError(f"store {store_id}, {day}: the feed could not be read: {snapshot.failure}")
     if snapshot.account is None:

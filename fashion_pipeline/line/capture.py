@@ -42,7 +42,7 @@ def capture_feed(
     launched_at: datetime | None = None,
     now: datetime | None = None,
 ) -> CaptureReport:
-    """Fetch a store's feed and its supplements for `day`, unless a snapshot that is not refused is there.
+    """Fetch a store's feed and its supplements for `day`, unless the last snapshot of the day is not refused.
 
     A supplement that cannot be fetched fails the capture: the feed without it would be another catalogue.
 
@@ -59,9 +59,10 @@ def capture_feed(
     started = now if launched_at is None else launched_at
     with database.lock(store.id, "raw_feeds"):
         with database.connection() as connection:
-            current = snapshots.current_snapshot(connection, store.id, day)
+            of_day = snapshots.snapshots_of_day(connection, store.id, day)
             latest = snapshots.latest_snapshot(connection, store.id)
             later = snapshots.later_day_captured(connection, store.id, day)
+        current = of_day[0] if of_day else None
         location = public_location_for(store, day)
         good = (
             current is not None

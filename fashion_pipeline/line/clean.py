@@ -65,7 +65,7 @@ def clean_snapshot(
     acceptance: Acceptance | None = None,
     progress: Progress | None = None,
 ) -> CleanStageReport:
-    """Read and clean the snapshot that stands for a store's day, and judge it.
+    """Read and clean the last captured snapshot of a store's day, and judge it.
 
     Known bytes under known rules are not parsed again. An unreadable feed is recorded as refused
     before its error is raised, so that the next run fetches anew.
@@ -79,7 +79,7 @@ def clean_snapshot(
     cleaning = cleaning_digest(store)
     with database.lock(store.id, "clean_products"):
         with database.connection() as connection:
-            snapshot = snapshots.require_snapshot(connection, store.id, day)
+            snapshot = snapshots.require_capture(connection, store.id, day)
             twin = snapshots.cleaned_twin(connection, snapshot, cleaning)
         if twin is not None and data.exists(twin.clean_key or "") and data.exists(twin.rejected_key or ""):
             action, snapshot = "reused", _adopt(database, data, snapshot, twin, cleaning)

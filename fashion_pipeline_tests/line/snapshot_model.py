@@ -119,16 +119,24 @@ class Model:
     applied: tuple[Content, str | None] | None = None
     captures: int = 0
 
+    def of_day(self, day: date) -> list[Snap]:
+        """A day's snapshots, the last captured first."""
+        return sorted((snap for snap in self.snaps if snap.day == day), key=lambda snap: -snap.captured)
+
+    def last(self, day: date) -> Snap | None:
+        """The last captured snapshot of a day: what is cleaned and judged."""
+        return next(iter(self.of_day(day)), None)
+
     def current(self, day: date) -> Snap | None:
-        """The last captured snapshot of a day that is not refused, else the last captured one."""
-        of_day = sorted((snap for snap in self.snaps if snap.day == day), key=lambda snap: -snap.captured)
+        """The last captured snapshot of a day that is not refused, else the last captured one: what is applied."""
+        of_day = self.of_day(day)
         good = [snap for snap in of_day if snap.verdict != "refused"]
         return (good or of_day or [None])[0]
 
     def capture(self, day: date, published: Content, *, refetch: bool) -> bool:
         """Whether the store was asked."""
-        current = self.current(day)
-        if current is not None and current.verdict != "refused" and not refetch:
+        last = self.last(day)
+        if last is not None and last.verdict != "refused" and not refetch:
             return False
         self.captures += 1
         for snap in self.snaps:
@@ -139,7 +147,7 @@ class Model:
         return True
 
     def clean(self, day: date, mode: str) -> Snap:
-        snap = self.current(day)
+        snap = self.last(day)
         if snap is None:
             raise Refused("nothing captured")
         if not (snap.cleaned and snap.rules == mode):
@@ -185,7 +193,7 @@ class Model:
         return found
 
     def accept(self, day: date) -> None:
-        snap = self.current(day)
+        snap = self.last(day)
         assert snap is not None
         snap.verdict = "accepted"
 

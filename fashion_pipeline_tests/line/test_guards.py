@@ -141,6 +141,19 @@ def test_a_shop_that_always_showed_one_picture_may_go_on(world: World) -> None:
     assert next_day(world, items(20, image="https://cdn.example/new-logo.png")).verdict == "ok"
 
 
+def test_a_second_feed_of_a_day_that_is_refused_can_be_accepted(world: World) -> None:
+    """The good one stands until then; the words of a person are for the one that was captured last."""
+    world.run(DAY, items(20))
+    world.feed(DAY, items(3))
+    world.capture(DAY, refetch=True)
+    cleaned = world.clean(DAY)
+    assert (cleaned.verdict, guards(cleaned)) == ("refused", ["shrink"])
+    assert world.apply(DAY).outcome == "unchanged"
+    accepted = world.clean(DAY, Acceptance(cleaned.snapshot.sha256[:12], ("shrink",), "a sale out"))
+    assert accepted.verdict == "accepted"
+    assert world.apply(DAY).delisted == 17
+
+
 def test_every_guard_that_fired_is_to_be_named(world: World) -> None:
     world.run(DAY, priced(20, 1))
     rows = [row | {"image": LOGO} for row in priced(17, 100)]

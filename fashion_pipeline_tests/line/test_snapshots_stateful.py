@@ -215,7 +215,7 @@ class Snapshots(RuleBasedStateMachine):
 
     @rule()
     def a_person_accepts(self) -> None:
-        snap = self.model.current(self.today)
+        snap = self.model.last(self.today)
         if snap is None or snap.verdict != "refused" or not snap.cleaned or snap.rules != self.mode:
             return
         fired = self.model.fired(snap, self.mode)

@@ -41,7 +41,7 @@ def _result(
 
 def _snapshot(database: DatabaseResource, where: LinePartition) -> Snapshot:
     with database.open().connection() as connection:
-        return snapshots.require_snapshot(connection, where.store, where.day)
+        return snapshots.require_capture(connection, where.store, where.day)
 
 
 def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefinition]:
