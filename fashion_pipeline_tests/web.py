@@ -18,14 +18,17 @@ class Web:
     pages: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str], int]] = field(default_factory=list)
     posted: list[dict[str, Any]] = field(default_factory=list)
-    #: Answered to a POST.
+    #: Answered to a POST: to all, or to one that holds such a text.
     status: int = 200
+    statuses: dict[str, int] = field(default_factory=dict)
+    #: How often something was posted, whatever was answered.
+    posts: int = 0
     #: Seconds before each answer to a GET.
     delay: float = 0.0
     #: GETs that are answered 503 before the others.
     failures: int = 0
     honours_conditions: bool = True
-    #: Paths of which a GET or HEAD is never answered, and of which the headers come byte by byte without an end.
+    #: Paths of which a request is never answered, and of which the headers come byte by byte without an end.
     hangs: set[str] = field(default_factory=set)
     trickles: set[str] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
@@ -85,9 +88,16 @@ def serving() -> Iterator[Web]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if web.status < 300:
+            web.posts += 1
+            if self.path in web.hangs or self.path in web.trickles:
+                self.close_connection = True
+                self._misbehave()
+                return
+            told = body.decode()
+            status = next((code for text, code in web.statuses.items() if text in told), web.status)
+            if status < 300:
                 web.posted.append(json.loads(body))
-            self.send_response(web.status)
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -1,11 +1,12 @@
 """`alerts`: one message when a store's line breaks, one when it holds again.
 
 An incident is a store whose line failed, or another job that did, until what failed succeeds. Open ones stand
-in the sensor's cursor, so that a store that fails each hour is told once. A message that cannot be posted is
-posted at the next tick.
+in the sensor's cursor, so that a store that fails each hour is told once. So do the messages that wait for a
+webhook that is away; one that the webhook refuses is logged and dropped, lest it hold up the others.
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,12 +16,18 @@ import dagster as dg
 
 from fashion_pipeline import webhook
 from fashion_pipeline.defs.partitions import DAY, STORE
+from fashion_pipeline.errors import PermanentError, TransientError
 from fashion_pipeline.settings import Settings, load_settings
 
 FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 FINISHED = [*FAILED, dg.DagsterRunStatus.SUCCESS]
-#: Finished runs that one tick reads; the next one goes on from there.
+#: New finished runs that one tick reads; the next one goes on from there.
 BATCH = 500
+#: Seconds of a tick after which the messages left wait for the next one: Dagster ends it after a minute, and
+#: then forgets what was posted.
+POSTING = 30.0
+#: Seconds of finished runs that are read again: runs of the same instant are told apart by their ids.
+OVERLAP = 1.0
 #: Stores that a message names; the health table has them all.
 NAMED = 20
 
@@ -71,53 +78,79 @@ def build(settings: Settings, environment: Mapping[str, str]) -> dg.SensorDefini
         url = now.alert_webhook.get_secret_value()
         state = _State.of(context.cursor)
         opened, closed = state.read(context.instance)
-        sent = [*_broken(opened, now.ui_url), *_mended(closed, now.ui_url)]
-        for message in sent:
-            webhook.post(url, message, secrets=now.secrets)
+        messages = [*_broken(opened, now.ui_url), *_mended(closed, now.ui_url)]
+        state.waiting += webhook.scrubbed(messages, now.secrets)
+        said = _post(context, state.waiting, url)
         context.update_cursor(state.cursor())
-        return dg.SkipReason(f"{len(sent)} messages; {len(state.open)} incidents are open")
+        return dg.SkipReason(f"{said}; {len(state.open)} incidents are open")
 
     return alerts
 
 
-class _State:
-    """The cursor: open incidents by job and store, and how far the finished runs were read."""
+def _post(context: dg.SensorEvaluationContext, waiting: list[dict[str, Any]], url: str) -> str:
+    """Post the messages that wait, and take those that are done out of the list; what was done, in words.
 
-    def __init__(self, since: float, seen: set[str], open_: dict[str, Incident]) -> None:
-        self.since, self.seen, self.open = since, seen, open_
+    Raises:
+        TransientError: the webhook is away and nothing was posted, so that nothing is forgotten with the tick.
+    """
+    began = time.monotonic()
+    posted = refused = 0
+    while waiting and time.monotonic() - began < POSTING:
+        try:
+            webhook.post(url, waiting[0])
+            posted += 1
+        except PermanentError as error:
+            refused += 1
+            context.log.error("%s; this message is dropped: %s", error, waiting[0]["text"])
+        except TransientError as error:
+            if not posted and not refused:
+                raise
+            context.log.warning("%s", error)
+            break
+        del waiting[0]
+    return f"{posted} messages, {refused} refused, {len(waiting)} wait"
+
+
+class _State:
+    """The cursor: open incidents by job and store, messages that wait, how far the finished runs were read."""
+
+    def __init__(
+        self, since: float, seen: set[str], open_: dict[str, Incident], waiting: list[dict[str, Any]]
+    ) -> None:
+        self.since, self.seen, self.open, self.waiting = since, seen, open_, waiting
 
     @classmethod
     def of(cls, cursor: str | None) -> "_State":
         if cursor is None:
             # History from before the sensor is not news.
-            return cls(datetime.now(UTC).timestamp() - 3600, set(), {})
+            return cls(datetime.now(UTC).timestamp() - 3600, set(), {}, [])
         told = json.loads(cursor)
-        return cls(
-            told["since"], set(told["seen"]), {key: Incident(**each) for key, each in told["open"].items()}
-        )
+        incidents = {key: Incident(**each) for key, each in told["open"].items()}
+        # Cursors of before messages waited in them have none.
+        return cls(told["since"], set(told["seen"]), incidents, told.get("waiting", []))
 
     def cursor(self) -> str:
         incidents = {key: asdict(each) for key, each in self.open.items()}
-        return json.dumps({"since": self.since, "seen": sorted(self.seen), "open": incidents})
+        return json.dumps(
+            {"since": self.since, "seen": sorted(self.seen), "open": incidents, "waiting": self.waiting}
+        )
 
     def read(self, instance: dg.DagsterInstance) -> tuple[list[Incident], list[Incident]]:
         """Incidents that opened and that closed since the last reading."""
-        # Runs that end in the same instant are told apart by `seen`.
-        after = datetime.fromtimestamp(self.since, UTC) - timedelta(seconds=1)
+        after = datetime.fromtimestamp(self.since, UTC) - timedelta(seconds=OVERLAP)
         records = instance.get_run_records(
             dg.RunsFilter(statuses=FINISHED, updated_after=after),
-            limit=BATCH,
+            # Whatever is read again is in `seen`: however many ended at once, new ones are read too.
+            limit=BATCH + len(self.seen),
             order_by="update_timestamp",
             ascending=True,
         )
         opened: dict[str, Incident] = {}
         closed: dict[str, Incident] = {}
-        seen: set[str] = set()
+        stamps: dict[str, float] = {}
         for record in records:
             run = record.dagster_run
-            stamp = record.update_timestamp.replace(tzinfo=UTC).timestamp()
-            self.since = max(self.since, stamp)
-            seen.add(run.run_id)
+            stamps[run.run_id] = record.update_timestamp.replace(tzinfo=UTC).timestamp()
             if run.run_id in self.seen or run.tags.get("dagster/will_retry") == "true":
                 continue
             store = run.tags.get(f"dagster/partition/{STORE}", "")
@@ -134,14 +167,18 @@ class _State:
                 opened[key] = self.open[key] = _incident(instance, run, store)
                 if key in closed:
                     del closed[key], opened[key]
-        self.seen = seen
+        self.since = max([self.since, *stamps.values()])
+        self.seen = {run_id for run_id, stamp in stamps.items() if stamp >= self.since - OVERLAP}
         return list(opened.values()), list(closed.values())
 
 
 def _mends(run: dg.DagsterRun, incident: Incident) -> bool:
     """Whether a run that succeeded did what had failed, or all of it."""
     selected = {key.to_user_string() for key in run.asset_selection or ()}
-    return not selected or not incident.step or incident.step in selected
+    if not selected or not incident.step:
+        return True
+    # A check's step is named after its asset and runs with it.
+    return any(incident.step == name or incident.step.startswith(f"{name}_") for name in selected)
 
 
 def _incident(instance: dg.DagsterInstance, run: dg.DagsterRun, store: str) -> Incident:

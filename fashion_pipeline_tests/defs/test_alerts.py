@@ -7,8 +7,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from fashion_pipeline import webhook
 from fashion_pipeline.defs import alerts
-from fashion_pipeline.errors import TransientError
+from fashion_pipeline.defs.partitions import DAY, STORE
+from fashion_pipeline.errors import PermanentError, TransientError
 from fashion_pipeline.settings import load_settings
 from fashion_pipeline_tests.small_world import FIRST, SECOND, SmallWorld
 from fashion_pipeline_tests.web import Web, serving
@@ -125,9 +127,116 @@ def test_a_message_that_could_not_be_posted_is_posted_at_the_next_tick(
     assert sensor.tick() == []
 
 
-def test_no_secret_is_posted(web: Web) -> None:
-    from fashion_pipeline import webhook
+def breaks(world: SmallWorld, instance: dg.DagsterInstance, *stores: str) -> None:
+    """Two stores break each in its own way: `beta` by a feed that is refused, `alpha` by one that is away."""
+    for store in stores:
+        if store == "beta":
+            world.feed("beta", SECOND, world.rows("beta", 3))
+        assert not world.run("line", day=SECOND, store=store, instance=instance).success
 
+
+def test_a_message_that_is_refused_holds_up_no_other_and_is_not_repeated(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance
+) -> None:
+    sensor = Sensor(web, instance)
+    sensor.tick()
+    breaks(world, instance, "alpha", "beta")
+    web.statuses["alpha"] = 400
+    (message,) = sensor.tick()
+    assert message["stores"] == ["beta"]
+    asked = web.posts
+    assert asked == 2
+    assert sensor.tick() == []
+    assert web.posts == asked
+    # It stays an incident, and its end is told.
+    web.statuses.clear()
+    world.feed("alpha", SECOND, world.rows("alpha"))
+    assert world.run("line", day=SECOND, assets=APPLIED, instance=instance).success
+    (message,) = sensor.tick()
+    assert (message["kind"], message["stores"]) == ("mended", ["alpha"])
+
+
+def test_what_was_posted_is_not_repeated_for_one_that_waits(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance
+) -> None:
+    sensor = Sensor(web, instance)
+    sensor.tick()
+    breaks(world, instance, "alpha", "beta")
+    web.statuses["beta"] = 503
+    (message,) = sensor.tick()
+    assert message["stores"] == ["alpha"]
+    with pytest.raises(TransientError, match="503"):
+        sensor.tick()
+    web.statuses.clear()
+    (message,) = sensor.tick()
+    assert message["stores"] == ["beta"]
+    assert sensor.tick() == []
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "trickles"])
+def test_a_webhook_that_does_not_come_to_an_end_is_left(web: Web, trouble: str) -> None:
+    getattr(web, trouble).add("/slow")
+    with pytest.raises(TransientError, match="TimeoutError"):
+        webhook.post(f"{web.address}/slow", {"text": "x"}, seconds=0.5)
+    assert web.posts == 1
+
+
+def test_a_redirect_is_refused_and_not_followed(web: Web) -> None:
+    web.status = 302
+    with pytest.raises(PermanentError, match="302"):
+        webhook.post(f"{web.address}/{PLANTED}", {"text": "x"})
+    assert web.posts == 1
+
+
+def test_nothing_listens(web: Web) -> None:
+    with pytest.raises(TransientError, match="cannot be reached") as caught:
+        webhook.post(f"http://127.0.0.1:9/{PLANTED}", {"text": "x"})
+    assert PLANTED not in str(caught.value)
+
+
+def test_more_runs_that_end_at_once_than_one_tick_reads_are_all_read(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "BATCH", 3)
+    sensor = Sensor(web, instance)
+    sensor.tick()
+    for number in range(10):
+        tags = {f"dagster/partition/{STORE}": f"shop-{number}", f"dagster/partition/{DAY}": str(SECOND)}
+        job = world.definitions.resolve_job_def("line")
+        run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        instance.report_run_failed(run)
+    told = [sensor.tick() for _ in range(6)]
+    stores = [store for messages in told for message in messages for store in message["stores"]]
+    assert sorted(stores) == [f"shop-{number}" for number in range(10)]
+    assert told[-1] == []
+
+
+def test_a_second_feed_of_a_day_that_is_refused_is_told_and_ended_by_its_acceptance(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance
+) -> None:
+    """The good one of the day stands meanwhile, which must not hide it."""
+    sensor = Sensor(web, instance)
+    sensor.tick()
+    again = {"raw_feeds": {"refetch": True}}
+    world.feed("alpha", FIRST, world.rows("alpha", 3))
+    assert not world.run("line", config=again, assets=APPLIED, instance=instance).success
+    (message,) = sensor.tick()
+    assert (message["kind"], message["error_class"]) == ("broken", "DagsterAssetCheckFailedError")
+    assert len(world.products()) == 12
+    # Run again as it is: the store is asked again, and nothing is told that is not so.
+    assert not world.run("line", assets=APPLIED, instance=instance).success
+    assert sensor.tick() == []
+    (row,) = world.table("SELECT sha256 FROM feed_snapshots WHERE verdict = 'refused'")
+    accept = {"accept_sha256": row["sha256"][:12], "accept_guards": ["shrink"], "accept_reason": "it is so"}
+    accepted = world.run(
+        "line", config={"clean_products": accept}, assets=["clean_products"], instance=instance
+    )
+    assert accepted.success
+    (message,) = sensor.tick()
+    assert (message["kind"], message["stores"]) == ("mended", ["alpha"])
+
+
+def test_no_secret_is_posted(web: Web) -> None:
     webhook.post(
         f"{web.address}/hook",
         {"text": "pg://u:planted-password@h failed", "list": ["planted-key"]},
@@ -136,7 +245,7 @@ def test_no_secret_is_posted(web: Web) -> None:
     assert web.posted == [{"text": "pg://u:[secret]@h failed", "list": ["[secret]"]}]
 
 
-@pytest.mark.parametrize(("webhook", "status"), [("", "STOPPED"), ("https://hooks.example/x", "RUNNING")])
-def test_it_runs_where_a_webhook_is_set(webhook: str, status: str) -> None:
-    settings = load_settings({"FASHION_PIPELINE_ALERT_WEBHOOK": webhook})
+@pytest.mark.parametrize(("address", "status"), [("", "STOPPED"), ("https://hooks.example/x", "RUNNING")])
+def test_it_runs_where_a_webhook_is_set(address: str, status: str) -> None:
+    settings = load_settings({"FASHION_PIPELINE_ALERT_WEBHOOK": address})
     assert alerts.build(settings, {}).default_status.value == status
