@@ -12,7 +12,9 @@ from fashion_pipeline.errors import PermanentError, TransientError
 TIMEOUT = 10.0
 
 
-def post(url: str, message: Mapping[str, Any], *, secrets: Iterable[str] = (), seconds: float = TIMEOUT) -> None:
+def post(
+    url: str, message: Mapping[str, Any], *, secrets: Iterable[str] = (), seconds: float = TIMEOUT
+) -> None:
     """POST `message` as JSON; none of `secrets` is in what is sent.
 
     Redirects are not followed: they would take the message to an address that nobody set.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from typing import Any
 import yaml
 
 from fashion_pipeline.commands.backfill import graphql
-from fashion_pipeline_tests.conftest import ROOT
-from fashion_pipeline_tests.small_world import SmallWorld
+from fashion_pipeline_tests.conftest import ROOT, _execute, _sibling
+from fashion_pipeline_tests.small_world import SmallWorld, fresh_database
 from fashion_pipeline_tests.web import Web
 
 START_SECONDS, STOP_SECONDS = 240, 40
@@ -227,6 +228,18 @@ class Daemon:
         words = (folder / "cmdline").read_bytes()
         variables = (folder / "environ").read_bytes()
         return b"grpc" in words and f"DAGSTER_HOME={self.environ['DAGSTER_HOME']}\0".encode() in variables
+
+
+@contextmanager
+def database_pair(postgres_url: str, template: str) -> Iterator[tuple[str, str]]:
+    """URLs of a copy of the database `template` and of an empty one for Dagster, dropped afterwards."""
+    with fresh_database(postgres_url, template) as ours:
+        name = f"dagster_{uuid.uuid4().hex[:12]}"
+        _execute(postgres_url, f'CREATE DATABASE "{name}"')
+        try:
+            yield ours, _sibling(postgres_url, name).replace("+psycopg:", "+psycopg2:", 1)
+        finally:
+            _execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @contextmanager

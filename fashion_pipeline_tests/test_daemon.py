@@ -3,16 +3,25 @@
 import os
 import signal
 import time
-import uuid
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-from fashion_pipeline.catalog.engine import dispose_shared
-from fashion_pipeline_tests.conftest import _execute, _sibling
-from fashion_pipeline_tests.daemon import FIRST_DAY, TERMINATE, TODAY, Daemon, dagster_dev
+from fashion_pipeline.commands.backfill import LAUNCH as LAUNCH_BACKFILL
+from fashion_pipeline_tests.daemon import (
+    ENDED,
+    FIRST_DAY,
+    SELECTOR,
+    TERMINATE,
+    TODAY,
+    Daemon,
+    Run,
+    dagster_dev,
+    database_pair,
+)
+from fashion_pipeline_tests.line.shops import other_model_folder
 from fashion_pipeline_tests.small_world import LOOKS, SmallWorld
 from fashion_pipeline_tests.web import serving
 
@@ -23,31 +32,30 @@ PLANTED = "planted-hook"
 
 @pytest.fixture(scope="module")
 def daemon(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+    postgres_url: str, template_database: str, demo_model: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Daemon]:
-    """One `dagster dev` for all tests here; each uses what the ones before it left."""
+    """One `dagster dev` for all tests here; each uses what the ones before it left.
+
+    Its settings name another model than the one that serves: a candidate to fill.
+    """
     from fashion_pipeline.demo.garments import draw
 
     folder = tmp_path_factory.mktemp("daemon")
-    name = f"daemon_{uuid.uuid4().hex[:12]}"
-    _execute(postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{template_database}"')
-    _execute(postgres_url, f'CREATE DATABASE "{name}_dagster"')
-    dagster_pg = _sibling(postgres_url, f"{name}_dagster").replace("+psycopg:", "+psycopg2:", 1)
-    world = SmallWorld(folder / "data", _sibling(postgres_url, name), folder / "pictures")
-    world.pictures.mkdir()
-    for number in range(12):
-        draw(LOOKS[number % len(LOOKS)], seed=number, size=128).save(world.pictures / f"{number}.png")
-    with serving() as web:
-        webhook = {"FASHION_PIPELINE_ALERT_WEBHOOK": f"{web.address}/{PLANTED}"}
-        with dagster_dev(world, web, dagster_pg, folder, **webhook) as daemon:
+    with database_pair(postgres_url, template_database) as (ours, dagster_pg), serving() as web:
+        world = SmallWorld(folder / "data", ours, folder / "pictures")
+        world.pictures.mkdir()
+        for number in range(12):
+            draw(LOOKS[number % len(LOOKS)], seed=number, size=128).save(world.pictures / f"{number}.png")
+        settings = {
+            "FASHION_PIPELINE_ALERT_WEBHOOK": f"{web.address}/{PLANTED}",
+            "FASHION_PIPELINE_MODEL": other_model_folder(demo_model, folder),
+        }
+        with dagster_dev(world, web, dagster_pg, folder, **settings) as daemon:
             world.write_feeds_file()
             assert world.run("collection").success
             daemon.write_feeds()
             yield daemon
-    world.database.dispose()
-    dispose_shared()
-    for database in (name, f"{name}_dagster"):
-        _execute(postgres_url, f'DROP DATABASE "{database}" WITH (FORCE)')
+        world.database.dispose()
 
 
 def have_feed(daemon: Daemon, store: str, day: date, count: int = 12) -> None:
@@ -181,6 +189,76 @@ def test_a_few_days_of_all_stores(daemon: Daemon) -> None:
     assert products["second-11"]["first_seen_on"] == TODAY
     (active,) = daemon.world.table("SELECT count(*) AS n FROM products WHERE delisted_on IS NULL")
     assert daemon.world.points() == active["n"] >= 35
+
+
+@pytest.mark.timeout(1800)
+def test_a_month_of_days_of_all_stores(daemon: Daemon) -> None:
+    """Of every active store; the days that one of them has already change nothing."""
+    daemon.write_feeds(live={"status": "paused"})
+    daemon.reload()
+    days = [FIRST_DAY + timedelta(days=n) for n in range(30)]
+    for day in days:
+        have_feed(daemon, "dated", day)
+        have_feed(daemon, "second", day)
+    before = {run.id for run in daemon.runs()}
+    dated = daemon.world.products("dated")
+    said = daemon.command(
+        "backfill", "--from", str(FIRST_DAY), "--to", str(TODAY),
+        "--asset", "raw_feeds", "--asset", "clean_products", "--asset", "products",
+    )  # fmt: skip
+    assert "60 partitions" in said
+
+    def ended() -> list[Run]:
+        new = [run for run in daemon.runs() if run.id not in before and run.tags.get("dagster/backfill")]
+        return new if len(new) == 60 and {run.status for run in new} <= ENDED else []
+
+    done = daemon.wait("60 runs", ended, seconds=1500)
+    assert {run.status for run in done} == {"SUCCESS"}
+    assert {(run.store, run.day) for run in done} == {
+        (store, str(day)) for store in ("dated", "second") for day in days
+    }
+    daemon.write_feeds(live={"status": "active"})
+    daemon.reload()
+    assert daemon.world.products("dated") == dated
+    second = daemon.world.products("second")
+    assert len(second) == 12
+    assert second["second-0"]["first_seen_on"] == FIRST_DAY
+    assert {row["delisted_on"] for row in second.values()} == {None}
+    states = daemon.world.table("SELECT applied_through FROM stores WHERE store_id IN ('dated', 'second')")
+    assert {row["applied_through"] for row in states} == {TODAY}
+    captured = daemon.world.table("SELECT store_id, count(DISTINCT day) AS n FROM feed_snapshots GROUP BY 1")
+    assert {row["store_id"]: row["n"] for row in captured} | {"dated": 30, "second": 30} == {
+        row["store_id"]: row["n"] for row in captured
+    }
+
+
+def test_a_new_model_is_filled_store_by_store(daemon: Daemon) -> None:
+    """As a click on the job's partitions does, beside the collection that serves."""
+    serving_one = daemon.world.collection()
+    before = {run.id for run in daemon.runs()}
+    answer = daemon.ask(
+        LAUNCH_BACKFILL,
+        params={
+            "selector": {"repositorySelector": SELECTOR, "partitionSetName": "fill_candidate_partition_set"},
+            "partitionNames": ["dated", "second"],
+        },
+    )["launchPartitionBackfill"]
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+
+    def ended() -> list[Run]:
+        new = [run for run in daemon.runs() if run.id not in before and run.job == "fill_candidate"]
+        return new if len(new) == 2 and {run.status for run in new} <= ENDED else []
+
+    runs = daemon.wait("two runs", ended, seconds=400)
+    assert {run.status for run in runs} == {"SUCCESS"}
+    assert {run.tags["dagster/priority"] for run in runs} == {"-5"}
+    (candidate,) = set(daemon.world.vectors().collections()) - {serving_one}
+    active = daemon.world.table(
+        "SELECT id FROM products WHERE delisted_on IS NULL AND store_id IN ('dated', 'second')"
+    )
+    filled = dict(daemon.world.vectors().scroll(candidate, fields=("payload_hash",)))
+    assert {str(key) for key in filled} == {str(row["id"]) for row in active}
+    assert daemon.world.collection() == serving_one
 
 
 def test_a_cancelled_run_leaves_nothing_half_done(daemon: Daemon) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from fashion_pipeline.catalog.engine import dispose_shared
-from fashion_pipeline_tests.conftest import ROOT, _execute, _sibling
-from fashion_pipeline_tests.daemon import TODAY, Daemon, Run, dagster_dev
+from fashion_pipeline_tests.conftest import ROOT
+from fashion_pipeline_tests.daemon import TODAY, Daemon, Run, dagster_dev, database_pair
 from fashion_pipeline_tests.small_world import SmallWorld
 from fashion_pipeline_tests.web import serving
 
@@ -33,18 +31,20 @@ ASSETS = ("raw_feeds", "clean_products", "products")
 
 
 @pytest.fixture(scope="module")
-def cluster(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def databases(postgres_url: str, template_database: str) -> Iterator[tuple[str, str]]:
+    """URLs of our database and of Dagster's."""
+    with database_pair(postgres_url, template_database) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def cluster(databases: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """(Ray cluster, its second node, the daemon over it)."""
     from ray.cluster_utils import Cluster
 
     folder = tmp_path_factory.mktemp("ray")
-    name = f"ray_{uuid.uuid4().hex[:12]}"
-    _execute(postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{template_database}"')
-    _execute(postgres_url, f'CREATE DATABASE "{name}_dagster"')
-    dagster_pg = _sibling(postgres_url, f"{name}_dagster").replace("+psycopg:", "+psycopg2:", 1)
-    world = SmallWorld(folder / "data", _sibling(postgres_url, name), folder / "pictures")
+    ours, dagster_pg = databases
+    world = SmallWorld(folder / "data", ours, folder / "pictures")
     before = dict(os.environ)
     # What each node of a real cluster has in its environment.
     os.environ.update(world.environ)
@@ -92,9 +92,6 @@ def cluster(
             del os.environ[variable]
         os.environ.update(before)
     world.database.dispose()
-    dispose_shared()
-    for database in (name, f"{name}_dagster"):
-        _execute(postgres_url, f'DROP DATABASE "{database}" WITH (FORCE)')
 
 
 def nodes() -> dict[str, str]:
