@@ -18,6 +18,9 @@ DEMO_MODEL = f"local-dir:{Path(__file__).with_name('demo') / 'model'}"
 
 POSTGRESQL = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://")
 
+#: user:password of a URL (RFC 3986, userinfo), where a user has no colon.
+_LOGIN = re.compile(r"(?:[^:/?#@\[\]%\s]|%[0-9A-Fa-f]{2})*(?::(?:[^:/?#@\[\]%\s]|%[0-9A-Fa-f]{2})*)?")
+
 Profile = Literal["embedded", "server"]
 Names = Annotated[tuple[str, ...], NoDecode]
 Tags = Annotated[dict[str, str], NoDecode]
@@ -154,6 +157,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "not a URL of PostgreSQL: write postgresql+psycopg://user:password@host/database"
             )
+        if value is not None and not _login_is_escaped(value.get_secret_value()):
+            raise ValueError(
+                "user or password holds a character that a URL reads as something else: write %40 for @, %2F for /, "
+                "%3A for :, %23 for #, %3F for ?, %25 for %, or take a password of letters and digits"
+            )
         return value
 
     @field_validator("line_tags", mode="before")
@@ -267,6 +275,12 @@ class Settings(BaseSettings):
             f"missing settings, while {world}: {'; '.join(variables)}. Set them, "
             f"or set {PREFIX}PROFILE=embedded to run on embedded parts"
         )
+
+
+def _login_is_escaped(url: str) -> bool:
+    """Whether what stands before the host of a URL is one user and one password, percent-encoded."""
+    login, at, _ = url.partition("://")[2].rpartition("@")
+    return not at or bool(_LOGIN.fullmatch(login))
 
 
 def mounted_secrets(environ: Mapping[str, str]) -> dict[str, str]:

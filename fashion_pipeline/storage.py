@@ -253,7 +253,10 @@ class DataLocation:
                     if name.startswith("."):
                         continue
                     path = os.path.join(folder, name)
-                    stat = os.stat(path)
+                    try:
+                        stat = os.stat(path)
+                    except FileNotFoundError:
+                        continue  # it was deleted meanwhile
                     key = Path(path).relative_to(self._local).as_posix()
                     yield Entry(key, stat.st_size, stat.st_mtime)
             return

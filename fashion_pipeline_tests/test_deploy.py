@@ -110,6 +110,21 @@ def test_every_command_in_compose_exists_and_takes_its_options(service: str) -> 
             assert re.search(rf"(?<![\w-]){re.escape(option)}\b", shown), (command, option)
 
 
+def test_every_volume_is_a_folder_of_the_images_user() -> None:
+    """A new volume takes its owner from the image's folder; where there is none, it is root's."""
+    assert "USER fashion" in DOCKERFILE
+    made = re.search(r"mkdir -p (.*?) \\\n\s*&& chown -R fashion: /srv", DOCKERFILE)
+    assert made is not None
+    targets = {
+        volume.split(":")[1]
+        for service in ours().values()
+        for volume in service["volumes"]
+        if volume.split(":")[0] in COMPOSE["volumes"]
+    }
+    assert targets == {"/srv/data", "/srv/dagster_home/storage"}
+    assert targets <= set(made.group(1).split())
+
+
 def test_ports_agree() -> None:
     (location,) = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())["load_from"]
     server = location["grpc_server"]

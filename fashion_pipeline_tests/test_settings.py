@@ -246,3 +246,28 @@ def test_a_folder_of_secrets_that_is_not_there_is_an_error(tmp_path: Path) -> No
 def test_a_webhook_is_a_web_address() -> None:
     with pytest.raises(SettingsError, match="ALERT_WEBHOOK"):
         load_settings({"FASHION_PIPELINE_ALERT_WEBHOOK": "ftp://x"})
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "DAGSTER_PG_URL"])
+@pytest.mark.parametrize("password", ["p@w", "p/w", "p#w", "p?w", "p:w", "100%", "p w", "p[w"])
+def test_a_password_that_a_url_would_read_as_something_else_is_refused(variable: str, password: str) -> None:
+    with pytest.raises(SettingsError, match="%40 for @") as caught:
+        load_settings({variable: f"postgresql+psycopg://user:{password}@host:5432/fashion"})
+    assert variable in str(caught.value)
+    assert f"{password}@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://user:p%40%2Fw!$&'()*+,;=~-._@host:5432/fashion",
+        "postgresql+psycopg://user@host/fashion",
+        "postgresql+psycopg://host/fashion",
+        "postgresql+psycopg://user@/fashion?host=/run/postgresql",
+        "postgresql+psycopg:///fashion?host=%2Frun%2Fa%40b",
+    ],
+)
+def test_a_password_that_is_escaped_or_needs_not_be_is_taken(url: str) -> None:
+    settings = load_settings({"DATABASE_URL": url})
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == url

@@ -273,3 +273,14 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     assert told.stdout.startswith("refused")
     assert location.read("folder/key") == b"before"
     assert os.listdir(tmp_path / "folder") == ["key"]
+
+
+def test_a_file_that_vanishes_while_they_are_listed_is_left_out(tmp_path: Path) -> None:
+    location = DataLocation(str(tmp_path))
+    for number in range(3):
+        location.write(f"raw/{number}", b"x")
+    listed = location.list("raw")
+    first = next(listed).key
+    gone = next(key for key in ("raw/0", "raw/1") if key != first)
+    location.delete(gone)
+    assert {first, *(entry.key for entry in listed)} == {"raw/0", "raw/1", "raw/2"} - {gone}

@@ -22,7 +22,7 @@ BEGIN
     CREATE EXTENSION IF NOT EXISTS "uuid-ossp";
 EXCEPTION
     WHEN feature_not_supported OR undefined_file OR insufficient_privilege THEN
-        RAISE WARNING 'uuid-ossp was not created (%), and nothing needs it: ids are made without it', SQLERRM;
+        RAISE INFO 'uuid-ossp was not created (%), and nothing needs it: ids are made without it', SQLERRM;
 END
 $$
 """

@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, column, create_engine, inspect, make_url, select, table, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -152,6 +152,28 @@ def ping_url(url: str) -> str:
     try:
         with engine.connect() as connection:
             return str(connection.scalar(text("SELECT current_database()")))
+    except OperationalError as error:
+        place = engine.url.render_as_string(hide_password=True)
+        raise TransientError(f"{place} does not answer: {str(error.orig).strip().splitlines()[0]}") from error
+    finally:
+        engine.dispose()
+
+
+def stored_pool_limits(url: str) -> dict[str, int] | None:
+    """Limits of Dagster's pools, by pool, that its database holds; None where Dagster made no tables yet.
+
+    Read without Dagster, whose instance would make the tables by being opened.
+
+    Raises:
+        TransientError: the database does not answer.
+    """
+    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
+    limits = table("concurrency_limits", column("concurrency_key"), column("limit"))
+    try:
+        if not inspect(engine).has_table(limits.name):
+            return None
+        with engine.connect() as connection:
+            return {str(pool): int(limit) for pool, limit in connection.execute(select(limits))}
     except OperationalError as error:
         place = engine.url.render_as_string(hide_password=True)
         raise TransientError(f"{place} does not answer: {str(error.orig).strip().splitlines()[0]}") from error

@@ -56,5 +56,7 @@ def migrate(database: Database, ini: Path, *, revision: str = "head") -> Migrati
 
 def _say(notice: Diagnostic) -> None:
     """Pass on what the server remarks, such as an extension that it does not have."""
-    if notice.severity_nonlocalized == "WARNING":
-        logger.warning("PostgreSQL: %s", notice.message_primary)
+    levels = {"WARNING": logging.WARNING, "INFO": logging.INFO}
+    level = levels.get(str(notice.severity_nonlocalized))
+    if level is not None:
+        logger.log(level, "PostgreSQL: %s", notice.message_primary)

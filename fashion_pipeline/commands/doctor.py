@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fashion_pipeline import parts
-from fashion_pipeline.catalog.engine import ping_url
+from fashion_pipeline.catalog.engine import ping_url, stored_pool_limits
 from fashion_pipeline.catalog.migrate import migration_state
+from fashion_pipeline.commands.console import wide_console
+from fashion_pipeline.defs.policies import POOL_LIMITS
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.errors import FashionPipelineError, PermanentError, TransientError
 from fashion_pipeline.home import project_root
@@ -45,7 +46,7 @@ def run_doctor(settings: Settings) -> int:
     for finding in findings:
         mark = "[green]ok" if finding.ok else "[red]trouble"
         table.add_row(finding.part, mark, escape(finding.used), escape(finding.advice))
-    Console().print(table)
+    wide_console().print(table)
     return 0 if all(finding.ok for finding in findings) else 1
 
 
@@ -131,10 +132,21 @@ def _migrations(settings: Settings) -> str:
 
 
 def _dagster(settings: Settings) -> str:
+    url = parts.dagster_url(settings)
     try:
-        return f"database {ping_url(parts.dagster_url(settings))}"
+        name, limits = ping_url(url), stored_pool_limits(url)
     except TransientError as error:
         raise PermanentError(f"{error}; create the database, or mend DAGSTER_PG_URL") from error
+    if limits is None:
+        return f"database {name}; `fashion-pipeline dev` or `fashion-pipeline pools` makes its tables"
+    missing = sorted(POOL_LIMITS.keys() - limits.keys())
+    if missing:
+        raise PermanentError(
+            f"the instance in database {name} has no limit of its own for the pools {', '.join(missing)}: run "
+            "`fashion-pipeline pools`, or each of them takes what dagster.yaml has for all"
+        )
+    shown = ", ".join(f"{pool} {limits[pool]}" for pool in sorted(POOL_LIMITS))
+    return f"database {name}; steps at once in each pool: {shown}"
 
 
 def _qdrant(settings: Settings) -> str:

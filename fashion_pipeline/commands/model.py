@@ -6,8 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from fashion_pipeline.commands.console import wide_console
 from fashion_pipeline.embeddings.checks import make_golden, self_check
 from fashion_pipeline.embeddings.draft import hard_photos, measure_draft, write_draft
 from fashion_pipeline.embeddings.encoder import Encoder, load_encoder
@@ -74,9 +76,19 @@ def check_model(settings: Settings) -> int:
         encoder.close()
     table = Table(show_header=False)
     for each in fields(report):
-        table.add_row(each.name.replace("_", " "), str(getattr(report, each.name)))
-    Console().print(table)
+        table.add_row(each.name.replace("_", " "), escape(_shown(getattr(report, each.name))))
+    wide_console().print(table)
     return 0
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(_shown, value))
+    return f"{value:,.5g}" if isinstance(value, float) else str(value)
 
 
 def _load_exactly(ref: str) -> Encoder:

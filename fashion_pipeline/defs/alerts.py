@@ -101,7 +101,7 @@ def _post(context: dg.SensorEvaluationContext, waiting: list[dict[str, Any]], ur
             posted += 1
         except PermanentError as error:
             refused += 1
-            context.log.error("%s; this message is dropped: %s", error, waiting[0]["text"])
+            context.log.warning("%s; this message is dropped: %s", error, waiting[0]["text"])
         except TransientError as error:
             if not posted and not refused:
                 raise

@@ -1,5 +1,6 @@
 """Migrations on a real server: up, down, equal to the models, and without the extension."""
 
+import logging
 import uuid
 
 import alembic.command
@@ -101,12 +102,15 @@ def test_migration_goes_on_without_the_extension_and_says_so(
     empty_database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The embedded server does not offer uuid-ossp; an outside one may."""
+    caplog.set_level(logging.INFO, logger="fashion_pipeline")
     database = Database(empty_database_url)
     migrate(database, INI)
     with database.connection() as connection:
         made = connection.scalar(text("SELECT count(*) FROM pg_extension WHERE extname = 'uuid-ossp'"))
     assert tables(database) == TABLES
     assert bool(made) != ("uuid-ossp was not created" in caplog.text)
+    # Nothing needs it, so that nobody has to be alarmed.
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
     database.dispose()
 
 

@@ -2,15 +2,17 @@
 
 import socket
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from fashion_pipeline.catalog.engine import dispose_shared
 from fashion_pipeline.commands import doctor
 from fashion_pipeline.commands.doctor import examine
+from fashion_pipeline.defs.housekeeping import set_pool_limits
 from fashion_pipeline.settings import load_settings
 from fashion_pipeline_tests.commands.conftest import Said
 from fashion_pipeline_tests.conftest import _sibling
@@ -150,6 +152,38 @@ def test_dagsters_database(right: SmallWorld, postgres_url: str) -> None:
     assert set(found) == {"Dagster's database"}
     assert "no_such_database" in found["Dagster's database"]
     assert "DAGSTER_PG_URL" in found["Dagster's database"]
+
+
+@pytest.fixture
+def dagsters(empty_database_url: str, tmp_path: Path) -> Iterator[tuple[str, dg.DagsterInstance]]:
+    """A Dagster instance on PostgreSQL: its URL, and itself."""
+    url = empty_database_url.replace("psycopg:", "psycopg2:", 1)
+    storage = {"storage": {"postgres": {"postgres_url": url}}}
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=storage) as instance:
+        yield url, instance
+
+
+def test_pools_without_a_limit(right: SmallWorld, dagsters: tuple[str, dg.DagsterInstance]) -> None:
+    url, instance = dagsters
+    assert instance.event_log_storage.get_pool_limits() == []
+    advice = troubles(right, DAGSTER_PG_URL=url)
+    assert set(advice) == {"Dagster's database"}
+    assert "fetch, gpu, index: run `fashion-pipeline pools`" in advice["Dagster's database"]
+    set_pool_limits(instance)
+    (finding,) = [
+        each
+        for each in examine(load_settings(right.environ | {"DAGSTER_PG_URL": url}))
+        if each.part == "Dagster's database"
+    ]
+    assert finding.ok
+    assert "fetch 4, gpu 1, index 1" in finding.used
+
+
+def test_no_path_is_broken_where_there_is_no_terminal(
+    right: SmallWorld, fashion_pipeline: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    assert str(right.feeds_file) in fashion_pipeline("doctor").out
 
 
 def test_one_database_for_both_is_refused(right: SmallWorld) -> None:

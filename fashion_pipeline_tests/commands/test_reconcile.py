@@ -145,6 +145,9 @@ def test_the_model_is_checked(here: SmallWorld, fashion_pipeline: Call) -> None:
     said = fashion_pipeline("model", "check")
     assert said.code == 0
     assert "768" in said.out
+    # Shown for people: no tuple, None or truth value of Python's.
+    for raw in ("(", "None", "True", "False"):
+        assert raw not in said.out
 
 
 def test_help_is_quick_and_names_every_command(fashion_pipeline: Call) -> None:

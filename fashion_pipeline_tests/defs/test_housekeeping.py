@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from fashion_pipeline.definitions import build_definitions
+from fashion_pipeline.defs import housekeeping
 from fashion_pipeline.defs.housekeeping import old_runs, pool_limits, set_pool_limits
 from fashion_pipeline.logs import formatter
 from fashion_pipeline_tests.small_world import FIRST, SECOND, SmallWorld
@@ -32,6 +33,36 @@ def test_old_reports_and_failures_go_and_the_grid_stays(world: SmallWorld) -> No
         assert result.success
         # None is a month old.
         assert {old, kept, failed, good} <= {run.run_id for run in instance.get_runs()}
+
+
+def test_what_stays_hides_nothing_that_is_to_go(world: SmallWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that stay are the oldest, more than a page of them; each store's last fill of a candidate stays."""
+    monkeypatch.setattr(housekeeping, "PAGE", 2)
+    tags = {store: {housekeeping.PARTITION: store} for store in ("alpha", "beta")}
+    with dg.DagsterInstance.ephemeral() as instance:
+        world.feed("beta", SECOND, world.rows("beta", 3))
+        for _ in range(3):
+            assert not world.run("line", day=SECOND, store="beta", instance=instance).success
+        gone = [world.run("line", day=SECOND, instance=instance).run_id for _ in range(3)]
+
+        def ran(job: str, **tags: str) -> str:
+            definition = world.definitions.resolve_job_def(job)
+            run = instance.create_run_for_job(definition, tags=tags, status=dg.DagsterRunStatus.STARTED)
+            instance.report_run_failed(run)
+            return run.run_id
+
+        for job in ("reconcile", "promote", "rollback"):
+            gone.append(ran(job))
+            ran(job)
+        gone += [ran("fill_candidate", **tags[store]) for store in ("alpha", "beta", "alpha", "beta")][:2]
+        found = list(old_runs(instance, datetime.now(UTC) + timedelta(days=1)))
+        assert sorted(found) == sorted(gone)
+
+
+def test_every_job_but_the_line_is_a_report(world: SmallWorld) -> None:
+    jobs = {job.name for job in world.definitions.resolve_all_job_defs()}
+    assert jobs - set(housekeeping.REPORTS) - {"line"} <= {"__ASSET_JOB"}
+    assert set(housekeeping.REPORTS) <= jobs
 
 
 def test_pools_get_their_limits() -> None:
