@@ -3,8 +3,11 @@
 import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from functools import cache
+from importlib import resources
 
 import orjson
+import yaml
 
 from fashion_pipeline.feeds.items import ItemBatch, Value
 from fashion_pipeline.feeds.mapping import PRICE_PAIR, PRICE_RANGE, PRICE_SHOWN, SALE_WINDOW, Mapping
@@ -18,11 +21,16 @@ BLANK_OR_BAR = re.compile(r"[;| \t\r\n]")
 STRUCK = re.compile(
     r"<(del|s|strike|small)\b.*?</\1>|<span[^>]*screen-reader-text.*?</span>", re.IGNORECASE | re.DOTALL
 )
+DELETED = re.compile(
+    r"<(del|s|strike)\b.*?</\1>|<span[^>]*screen-reader-text.*?</span>", re.IGNORECASE | re.DOTALL
+)
 MARKUP = re.compile(r"<[^>]*>|&#?\w+;")
 #: A rate of tax behind the price is no amount.
 AMOUNT = re.compile(r"\d++(?:[.,' ]\d++)*+(?!\s*%)")
 #: An amount with at most a code or sign of a currency beside it.
 WRITTEN = re.compile(r"(?:[A-Za-z]{3}|[€£$¥])?\s*(\d[\d.,' \u00a0\u202f]*)\s*(?:[A-Za-z]{3}|[€£$¥])?")
+#: Behind an amount, what makes it the lower end of a range.
+OPEN_BEHIND = ("~", "〜", "+", "から", "より")
 PLAIN_BORDER = re.compile(r"\s*[,;|]\s*")
 
 
@@ -226,6 +234,20 @@ def _range(columns: dict[str, list[Value]], low: list[Value], high: list[Value])
             price[index] = least
 
 
+@cache
+def _range_words() -> re.Pattern[str]:
+    """Words before an amount that make it an end of a range: "from $10"."""
+    source = resources.files("fashion_pipeline.cleaning").joinpath("values", "price_words.yaml")
+    words = yaml.safe_load(source.read_text(encoding="utf-8"))["range"]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
+
+
+def _is_open(value: str, amount: str) -> bool:
+    """Whether the one amount that is shown is an end of a range, by the words next to it."""
+    before, _, after = " ".join(MARKUP.sub(" ", DELETED.sub(" ", value)).split()).partition(amount)
+    return _range_words().search(before) is not None or after.lstrip("€£$¥円 ").startswith(OPEN_BEHIND)
+
+
 def _shown(columns: dict[str, list[Value]], shown: list[Value]) -> None:
     """The range that a shop shows, in place of a price that is only its lower end."""
     price = columns.setdefault("price", [None] * len(shown))
@@ -235,8 +257,12 @@ def _shown(columns: dict[str, list[Value]], shown: list[Value]) -> None:
         amounts = AMOUNT.findall(MARKUP.sub(" ", STRUCK.sub(" ", value)))
         if len(set(amounts)) > 1:
             price[index] = f"{amounts[0]} - {amounts[-1]}"
-            if "sale_price" in columns:
-                columns["sale_price"][index] = None
+        elif amounts and _is_open(value, amounts[0]):
+            price[index] = f"from {amounts[0]}"
+        else:
+            continue
+        if "sale_price" in columns:
+            columns["sale_price"][index] = None
 
 
 def _window(columns: dict[str, list[Value]], starts: list[Value], ends: list[Value]) -> None:

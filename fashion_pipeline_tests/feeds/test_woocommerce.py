@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from fashion_pipeline.cleaning.price import PriceProblem, parse_price
+from fashion_pipeline.cleaning.reasons import Reason
 from fashion_pipeline.errors import FeedError
 from fashion_pipeline_tests.feeds.conftest import read, store
 from fashion_pipeline_tests.feeds.test_transport import Shop, _fetch, shop
@@ -216,6 +218,38 @@ def test_a_page_that_is_no_list(shop: Shop, tmp_path: Path) -> None:
 def test_a_rate_of_tax_behind_a_price_makes_no_range(feed, shown: str) -> None:
     row = {"id": 1, "name": "Shirt", "type": "simple", "price": "49.99", "price_html": shown}
     assert feed(json.dumps([row]), "woocommerce_rest").column("price") == ["49.99"]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "From <bdi>&#36;10.00</bdi>",
+        "<small class='from'>from </small><bdi>$10.00</bdi>",
+        "<del>$12.00</del> <ins>ab <bdi>10.00&nbsp;&euro;</bdi></ins>",
+        "À partir de 10.00 €",
+        "<bdi>¥10.00</bdi>〜",
+    ],
+)
+def test_a_price_shown_as_the_lower_end_of_a_range_is_none(feed, shown: str) -> None:
+    row = {"id": 1, "name": "Shirt", "type": "simple", "price": "10.00", "price_html": shown}
+    assert feed(json.dumps([row]), "woocommerce_rest").column("price") == ["from 10.00"]
+    found = parse_price("from 10.00", store_currency="EUR")
+    assert isinstance(found, PriceProblem)
+    assert found.reasons == (Reason.PRICE_RANGE,)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "Now only <bdi>$10.00</bdi>",
+        "Members pay <bdi>$10.00</bdi> from Monday on",
+        '<span class="screen-reader-text">Price from: </span><bdi>$10.00</bdi>',
+        "<bdi>$10.00</bdi> to take away",
+    ],
+)
+def test_words_about_a_price_are_no_range(feed, shown: str) -> None:
+    row = {"id": 1, "name": "Shirt", "type": "simple", "price": "10.00", "price_html": shown}
+    assert feed(json.dumps([row]), "woocommerce_rest").column("price") == ["10.00"]
 
 
 @pytest.mark.parametrize("odd", ["nan", "sNaN", "-inf", "Infinity"])
