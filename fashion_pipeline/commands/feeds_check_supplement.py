@@ -96,7 +96,7 @@ def profile_supplement(
     )
     account = ReadReport()
     tally = Tally(account)
-    joined = SupplementRows(tally)
+    joined = SupplementRows(tally, store.supplements_mib << 20)
     joined.add(path.name, reader)
     tally.close()
     joined.close()

@@ -182,6 +182,9 @@ class StoreConfig(_Model):
     format: FormatName
     location: Location
     supplements: tuple[Supplement, ...] = ()
+    #: Memory that the supplements may take together while the feed is read: a million rows of two short
+    #: columns, within the GiB that reading a feed is known to stay below.
+    supplements_mib: int = Field(default=512, ge=1)
     #: ISO 4217 code for prices that name none.
     currency: Annotated[str, AfterValidator(_currency)] | None = None
     #: The shop's address, for product pages where the feed has only handles.

@@ -187,7 +187,7 @@ class FeedReader:
                 charset=file.charset,
             )
             if self._supplements is None:
-                self._supplements = SupplementRows(self._tally)
+                self._supplements = SupplementRows(self._tally, self._store.supplements_mib << 20)
             self._supplements.add(file.name, other)
         except FeedError as error:
             raise FeedError(f"{error} (in the supplement {file.name})") from error

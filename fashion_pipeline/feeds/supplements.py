@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fashion_pipeline.errors import FeedError
 from fashion_pipeline.feeds.items import BrokenRecord, ItemBatch, Value
 from fashion_pipeline.feeds.records import PLACES_KEPT, Tally
 
@@ -20,6 +21,9 @@ BROKEN = "supplement rows that cannot be read"
 WITHOUT_ID = "supplement rows without an id"
 
 Row = dict[str, "Value"]
+#: What a row and a value of it take in memory beside the value's characters, in bytes (CPython 3.11, 64 bits): the
+#: id, its place in the file, three entries of dictionaries; one entry and the header of a string.
+ROW_BYTES, VALUE_BYTES = 400, 60
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,14 @@ class _Part:
 
 
 class SupplementRows:
-    """The rows of a store's supplements by id; of two supplements the later one in `feeds.yaml` counts."""
+    """The rows of a store's supplements by id; of two supplements the later one in `feeds.yaml` counts.
 
-    def __init__(self, tally: Tally) -> None:
+    They are held in memory, about `most_bytes` of it at most.
+    """
+
+    def __init__(self, tally: Tally, most_bytes: int) -> None:
         self._tally = tally
+        self._left = self._most = most_bytes
         self._rows: dict[str, Row] = {}
         self._parts: dict[str, _Part] = {}
 
@@ -56,7 +64,11 @@ class SupplementRows:
         return self._rows
 
     def add(self, name: str, parts: Iterable[ItemBatch | BrokenRecord]) -> None:
-        """Take one supplement; `name` is for places."""
+        """Take one supplement; `name` is for places.
+
+        Raises:
+            FeedError: the supplements are larger than they may be.
+        """
         found: dict[str, Row] = {}
         conflicting: dict[str, str] = {}
         again: dict[str, int] = {}
@@ -78,6 +90,7 @@ class SupplementRows:
                     continue
                 key = external_id.strip()
                 row = {column: values[index] for column, values in columns if _says(values[index])}
+                self._hold(row, place)
                 if key in found:
                     again[key] = again.get(key, 0) + 1
                 if found.setdefault(key, row) != row:
@@ -90,6 +103,14 @@ class SupplementRows:
         this.repeated = sum(again.values())
         for key, row in found.items():
             self._rows[key] = {**self._rows.get(key, {}), **row}
+
+    def _hold(self, row: Row, place: str) -> None:
+        self._left -= ROW_BYTES + sum(VALUE_BYTES + _characters(value) for value in row.values())
+        if self._left < 0:
+            raise FeedError(
+                f"{place}: the store's supplements take more than {self._most >> 20:,} MiB of memory; map fewer of "
+                "their columns, or allow more by `supplements_mib` in the store's entry in feeds.yaml"
+            )
 
     def join(self, batch: ItemBatch) -> ItemBatch:
         """The batch with what the supplements say of its items."""
@@ -126,6 +147,12 @@ class SupplementRows:
         for part in parts:
             yield self.join(part) if isinstance(part, ItemBatch) else part
         self.close()
+
+
+def _characters(value: Value) -> int:
+    if isinstance(value, list):
+        return sum(VALUE_BYTES + len(part) for part in value)
+    return len(value) if isinstance(value, str) else 0
 
 
 def _says(value: Value) -> bool:

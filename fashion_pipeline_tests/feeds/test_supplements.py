@@ -1,12 +1,17 @@
 """Supplements: joined by id; they change what they say, create nothing and blank nothing."""
 
+import gc
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fashion_pipeline.errors import FeedError
-from fashion_pipeline.feeds.supplements import SupplementFile
+from fashion_pipeline.feeds.items import ItemBatch, ReadReport
+from fashion_pipeline.feeds.records import Tally
+from fashion_pipeline.feeds.supplements import SupplementFile, SupplementRows
 from fashion_pipeline_tests.feeds.conftest import Read, read, store
 
 FEED = "id,title,price,color\n1,One,10 EUR,red\n2,Two,20 EUR,blue\n3,Three,30 EUR,\n"
@@ -45,6 +50,36 @@ def test_rows_that_contradict_each_other_are_not_used(tmp_path: Path) -> None:
     result = _read(tmp_path, "id,color\n1,green\n1,yellow\n2,pink\n2,pink\n")
     assert result.column("color") == ["red", "pink", ""]
     assert result.recovery("differ") == 1
+
+
+def test_supplements_beyond_their_memory_are_refused(tmp_path: Path) -> None:
+    path, more = tmp_path / "feed.csv", tmp_path / "more.csv"
+    path.write_text(FEED)
+    more.write_text("id,description\n" + "".join(f"{n},{'x' * 1000}\n" for n in range(2_000)))
+    told = {"location": "more.csv", "format": "google_csv"}
+    given = [SupplementFile(more, "more.csv")]
+    assert read(path, store("google_csv", supplements=[told]), supplements=given).column("description")[0]
+    with pytest.raises(FeedError, match=r"more.csv, line \d+: .* more than 1 MiB .*`supplements_mib`"):
+        read(path, store("google_csv", supplements=[told], supplements_mib=1), supplements=given)
+
+
+def test_the_memory_of_supplements_is_counted_as_it_is() -> None:
+    columns: dict[str, list[Any]] = {
+        name: [f"{name} {number}" for number in range(20_000)] for name in ("external_id", "color", "size")
+    }
+    batch = ItemBatch(
+        20_000, columns, list(range(20_000)), [f"line {n}" for n in range(20_000)], lambda _: "{}"
+    )
+    gc.collect()
+    tracemalloc.start()
+    rows = SupplementRows(Tally(ReadReport()), 1 << 30)
+    rows.add("more", [batch])
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    counted = (1 << 30) - rows._left
+    # The values themselves are the batch's, which lives on here.
+    held += sum(sys.getsizeof(value) for values in columns.values() for value in values)
+    assert 0.8 < counted / held < 1.5
 
 
 def test_of_two_supplements_the_later_one_counts(tmp_path: Path) -> None:
