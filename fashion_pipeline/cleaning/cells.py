@@ -11,8 +11,9 @@ from typing import Generic, NamedTuple, TypeVar
 from fashion_pipeline.cleaning.gtin import check_gtin
 from fashion_pipeline.cleaning.reasons import RowWarning
 from fashion_pipeline.cleaning.text import clean_line, clean_text, printable
-from fashion_pipeline.cleaning.urls import image_key, is_plain_url, normalize_url, split_urls
+from fashion_pipeline.cleaning.urls import image_key, is_plain_url, normalize_url
 from fashion_pipeline.cleaning.values import category_path, clean_value, is_placeholder, normalize
+from fashion_pipeline.feeds.addresses import split_addresses
 
 #: Attributes stand in database indexes, whose entries end below 2,704 bytes: 500 characters of four
 #: bytes fit. Google allows 200 at most.
@@ -174,7 +175,7 @@ def image_cell(base_url: str | None) -> Callable[[str | tuple[str, ...] | None],
         for candidate in candidates:
             if not candidate or not candidate.strip() or is_placeholder("image_url", candidate):
                 continue
-            first, *others = split_urls(candidate) or [candidate]
+            first, *others = split_addresses(candidate) or [candidate]
             url, trouble = normalize_url(first, base_url)
             if url is not None:
                 return ImageCell(
@@ -196,7 +197,7 @@ def gallery_cell(base_url: str | None) -> Callable[[str | tuple[str, ...] | None
             if is_plain_url(value):
                 found.setdefault(image_key(value), value)
                 continue
-            for part in split_urls(value):
+            for part in split_addresses(value):
                 url, _ = normalize_url(part, base_url)
                 if url is not None:
                     found.setdefault(image_key(url), url)

@@ -5,7 +5,6 @@ past caches. `image_key` is made without those parts, so that such a change is n
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from operator import methodcaller
@@ -26,9 +25,6 @@ _HOST = re.compile(
 )
 #: A second address that does not stand where a proxy takes one (`...?url=https://`, `/fetch/https://`).
 _GLUED = re.compile(r"(?<=[A-Za-z0-9])https?:/", re.IGNORECASE)
-_BEFORE_URL = re.compile(r"[\s,;|]+(?=(?:https?:|file:)?//)|~+(?=https?://)", re.IGNORECASE)
-_MAY_BE_LIST = re.compile(r"[\s,;|~\[]")
-_ANY_SEPARATOR = re.compile(r"[\s,;|]+")
 _DROPPED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ud800-\udfff]")
 _SAFE = "!#$%&'()*+,/:;=?@[]~-._"
 
@@ -120,33 +116,6 @@ def _rebuild(url: str) -> str | None:
     if parts.fragment:
         tail += "#" + quote(parts.fragment, safe=_SAFE)
     return f"{scheme}://{authority}{tail}"
-
-
-def split_urls(value: str | Sequence[str] | None) -> Sequence[str]:
-    """The addresses of an image list in their order: a list, JSON, or text with `,` `;` `|` `~` or blanks.
-
-    A comma belongs to the address unless another address begins behind it.
-    """
-    if not value:
-        return []
-    if not isinstance(value, str):
-        if all(value) and not any(map(_MAY_BE_LIST.search, value)):
-            return value
-        return [url for part in value if part for url in split_urls(part)]
-    parts = value.split(",")
-    if all(map(_PLAIN.fullmatch, parts)):
-        return parts
-    text = value.strip()
-    if text.startswith("["):
-        try:
-            listed = json.loads(text)
-        except (ValueError, RecursionError):
-            listed = None
-        if isinstance(listed, list):
-            return [part.strip() for part in listed if isinstance(part, str) and part.strip()]
-    if "//" not in text:
-        return [part for part in _ANY_SEPARATOR.split(text) if part]
-    return [part for part in (piece.strip(" \t\r\n,;|") for piece in _BEFORE_URL.split(text)) if part]
 
 
 def without_cache_busters(url: str) -> str:

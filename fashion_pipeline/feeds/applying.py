@@ -6,17 +6,14 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from importlib import resources
 
-import orjson
 import yaml
 
+from fashion_pipeline.feeds.addresses import nested_addresses, split_addresses
 from fashion_pipeline.feeds.items import ItemBatch, Value
 from fashion_pipeline.feeds.mapping import PRICE_PAIR, PRICE_RANGE, PRICE_SHOWN, SALE_WINDOW, Mapping
 from fashion_pipeline.feeds.records import Chunk
 
 LIST_COLUMNS = frozenset({"additional_image_urls"})
-#: Between URLs stands a comma, semicolon, bar or blank; a URL itself may hold the first two.
-URL_BORDER = re.compile(r"(?:\s*[,;|]\s*|\s+)(?=(?:https?|file|s3|gs|data):|//)", re.IGNORECASE)
-BLANK_OR_BAR = re.compile(r"[;| \t\r\n]")
 #: In a price as a shop shows it: what is struck through, small print or for screen readers, markup, amounts.
 STRUCK = re.compile(
     r"<(del|s|strike|small)\b.*?</\1>|<span[^>]*screen-reader-text.*?</span>", re.IGNORECASE | re.DOTALL
@@ -31,7 +28,6 @@ AMOUNT = re.compile(r"\d++(?:[.,' ]\d++)*+(?!\s*%)")
 WRITTEN = re.compile(r"(?:[A-Za-z]{3}|[€£$¥])?\s*(\d[\d.,' \u00a0\u202f]*)\s*(?:[A-Za-z]{3}|[€£$¥])?")
 #: Behind an amount, what makes it the lower end of a range.
 OPEN_BEHIND = ("~", "〜", "+", "から", "より")
-PLAIN_BORDER = re.compile(r"\s*[,;|]\s*")
 
 
 class Applier:
@@ -105,43 +101,6 @@ def _first(sources: Sequence[list[Value]], *, plain: bool) -> list[Value]:
     return merged
 
 
-def split_list(value: str) -> list[str]:
-    """One field that holds several URLs, taken apart."""
-    text = value.strip()
-    if not text:
-        return []
-    if text[0] in "[{" and (nested := _nested(text)) is not None:
-        return nested
-    if BLANK_OR_BAR.search(text) is None:
-        parts = text.split(",")
-        # A comma belongs to the address unless another address begins behind it.
-        if len(parts) == 1 or all(part.startswith(("https://", "http://")) for part in parts):
-            return parts
-    border = URL_BORDER if ":" in text or text.startswith("//") else PLAIN_BORDER
-    return [part for part in border.split(text) if part]
-
-
-def _nested(text: str) -> list[str] | None:
-    """The URLs of a cell that holds JSON, or a list as Python writes it; None where it is neither.
-
-    Meta's feeds nest `[{"url": ..., "tag": [...]}]`.
-    """
-    for written in (text, text.replace("'", '"')):
-        try:
-            value = orjson.loads(written)
-        except orjson.JSONDecodeError:
-            continue
-        parts = value if isinstance(value, list) else [value]
-        urls = [
-            next((part[name] for name in ("url", "src", "link") if part.get(name)), None)
-            if isinstance(part, dict)
-            else part
-            for part in parts
-        ]
-        return [url for url in urls if isinstance(url, str) and url]
-    return None
-
-
 def _all_listed(values: list[Value]) -> list[Value]:
     """Main pictures' cells; several URLs in JSON become what cleaning takes apart."""
     table = {value: _listed(value) for value in values if isinstance(value, str)}
@@ -150,7 +109,7 @@ def _all_listed(values: list[Value]) -> list[Value]:
 
 def _listed(value: str) -> str:
     if value.lstrip()[:1] in ("[", "{"):
-        nested = _nested(value.strip())
+        nested = nested_addresses(value.strip())
         return value if nested is None else " ".join(nested)
     return value
 
@@ -169,7 +128,7 @@ def _list(values: Sequence[Value]) -> list[str]:
     for value in values:
         for text in value if isinstance(value, list) else (value,):
             if text:
-                found.update(dict.fromkeys(split_list(text)))
+                found.update(dict.fromkeys(split_addresses(text)))
     return list(found)
 
 

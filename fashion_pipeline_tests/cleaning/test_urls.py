@@ -9,7 +9,6 @@ from fashion_pipeline.cleaning.urls import (
     are_normalized,
     image_key,
     normalize_url,
-    split_urls,
     without_cache_busters,
 )
 
@@ -89,32 +88,6 @@ def test_normalizing_twice_is_normalizing_once(raw: str, base: str | None) -> No
         assert url.isascii()
         assert url.startswith(("http://", "https://", "file://"))
         assert normalize_url(url, base) == (url, None)
-
-
-@pytest.mark.parametrize(
-    ("value", "urls"),
-    [
-        ("https://a/1.jpg,https://a/2.jpg", ["https://a/1.jpg", "https://a/2.jpg"]),
-        ("https://a/1.jpg; https://a/2.jpg", ["https://a/1.jpg", "https://a/2.jpg"]),
-        (
-            "https://a/1.jpg|https://a/2.jpg https://a/3.jpg",
-            ["https://a/1.jpg", "https://a/2.jpg", "https://a/3.jpg"],
-        ),
-        ("https://a/w_1,h_2/1.jpg,//b/2.jpg,", ["https://a/w_1,h_2/1.jpg", "//b/2.jpg"]),
-        ("https://a/q;x=1/1.jpg;https://a/2.jpg", ["https://a/q;x=1/1.jpg", "https://a/2.jpg"]),
-        ('["https:\\/\\/a\\/1.jpg", "https://a/2.jpg"]', ["https://a/1.jpg", "https://a/2.jpg"]),
-        ("/a.jpg,/b.jpg", ["/a.jpg", "/b.jpg"]),
-        (
-            ["https://a/1.jpg", "https://a/2.jpg,https://a/3.jpg", ""],
-            ["https://a/1.jpg", "https://a/2.jpg", "https://a/3.jpg"],
-        ),
-        ("", []),
-        (None, []),
-        (" , ", []),
-    ],
-)
-def test_lists(value: str | list[str] | None, urls: list[str]) -> None:
-    assert split_urls(value) == urls
 
 
 @pytest.mark.parametrize(
