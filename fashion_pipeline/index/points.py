@@ -16,9 +16,10 @@ def stacked(points: Sequence[Point], dimension: int, collection: str) -> Vector:
         CollectionError: a vector is missing, has another length, or holds a NaN or infinity.
     """
     rows = np.empty((len(points), dimension), np.float32)
+    shape = (dimension,)
     for row, point in enumerate(points):
         vector = point.vector
-        if vector is None or np.shape(vector) != (dimension,):
+        if vector is None or np.shape(vector) != shape:
             has = "no vector" if vector is None else f"a vector of shape {np.shape(vector)}"
             raise CollectionError(
                 f"point {point.id} has {has}; collection {collection!r} holds vectors of {dimension} numbers"

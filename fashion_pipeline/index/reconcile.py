@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from fashion_pipeline.index.store import VectorStore
@@ -86,23 +86,31 @@ def differences(
     Raises:
         ValueError: a stream is not sorted by the bytes of its ids or holds one twice.
     """
-    left = _ascending(wanted, "what should be there")
-    right = _ascending(actual, "the collection")
+    yield from _merged(
+        _Ascending(wanted, "what should be there"), _Ascending(actual, "the collection"), stores
+    )
+
+
+def _merged(
+    wanted: "_Ascending", actual: "_Ascending", stores: frozenset[str] | None
+) -> Iterator[Difference]:
+    left, right = iter(wanted), iter(actual)
     want = next(left, None)
     have = next(right, None)
     # A million of each pass through here: no objects are made for points that are right.
     while want is not None and have is not None:
-        wanted_id, found_id = want[0], have[0]
+        # Integers compare in a fifth of the time of UUIDs.
+        wanted_id, found_id = want[0].int, have[0].int
         if wanted_id == found_id:
             payload = have[1]
             if payload.get("image_sha256") != want[2]:
-                yield Difference(DifferenceKind.STALE_VECTOR, wanted_id, want[3])
+                yield Difference(DifferenceKind.STALE_VECTOR, want[0], want[3])
             elif payload.get("payload_hash") != want[1]:
-                yield Difference(DifferenceKind.STALE_PAYLOAD, wanted_id, want[3])
+                yield Difference(DifferenceKind.STALE_PAYLOAD, want[0], want[3])
             want = next(left, None)
             have = next(right, None)
         elif wanted_id < found_id:
-            yield Difference(DifferenceKind.MISSING, wanted_id, want[3])
+            yield Difference(DifferenceKind.MISSING, want[0], want[3])
             want = next(left, None)
         else:
             yield _surplus(*have, stores)
@@ -137,12 +145,12 @@ def reconcile(
     """
     started = time.perf_counter()
     asked = SearchFilter(store=store_id) if store_id is not None else None
-    left = _Counted(wanted)
-    right = _Counted(store.scroll(collection, fields=_FIELDS, filter=asked))
+    left = _Ascending(wanted, "what should be there")
+    right = _Ascending(store.scroll(collection, fields=_FIELDS, filter=asked), "the collection")
     counts: Counter[str] = Counter()
     by_store: dict[str, Counter[str]] = {}
     first: list[Difference] = []
-    for found in differences(left, right, stores=stores):
+    for found in _merged(left, right, stores):
         counts[found.kind] += 1
         by_store.setdefault(found.store_id or "", Counter())[found.kind] += 1
         if len(first) < sample:
@@ -160,31 +168,25 @@ def reconcile(
     )
 
 
-_Item = TypeVar("_Item", bound=tuple[Any, ...])
+class _Ascending:
+    """Items whose first field is an id, read once; a stream out of order would report nonsense."""
 
-
-class _Counted(Generic[_Item]):
-    """A stream that knows how much of it was read."""
-
-    def __init__(self, items: Iterable[_Item]) -> None:
+    def __init__(self, items: Iterable[tuple[Any, ...]], what: str) -> None:
         self._items = items
+        self._what = what
+        #: How many there were, once they are read.
         self.seen = 0
 
-    def __iter__(self) -> Iterator[_Item]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        last, seen = -1, 0
         for item in self._items:
-            self.seen += 1
+            number = item[0].int
+            if number <= last:
+                raise ValueError(f"{self._what} is not sorted by id: {item[0]} after {UUID(int=last)}")
+            last = number
+            seen += 1
             yield item
-
-
-def _ascending(items: Iterable[_Item], what: str) -> Iterator[_Item]:
-    """The items, whose first field is an id; a stream out of order would report nonsense."""
-    last: UUID | None = None
-    for item in items:
-        id_: UUID = item[0]
-        if last is not None and id_ <= last:
-            raise ValueError(f"{what} is not sorted by id: {id_} after {last}")
-        last = id_
-        yield item
+        self.seen = seen
 
 
 def _surplus(id_: UUID, payload: Payload, stores: frozenset[str] | None) -> Difference:
