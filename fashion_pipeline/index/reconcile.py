@@ -113,13 +113,13 @@ def _merged(
             yield Difference(DifferenceKind.MISSING, want[0], want[3])
             want = next(left, None)
         else:
-            yield _surplus(*have, stores)
+            yield _surplus(have[0], have[1], stores)
             have = next(right, None)
     while want is not None:
         yield Difference(DifferenceKind.MISSING, want[0], want[3])
         want = next(left, None)
     while have is not None:
-        yield _surplus(*have, stores)
+        yield _surplus(have[0], have[1], stores)
         have = next(right, None)
 
 

@@ -1,10 +1,16 @@
-"""The index against the bare engine and the bare SQL difference, in one run: 50,000 products with 768-d vectors."""
+"""The index against the bare engine and the bare SQL difference, in one run: 50,000 products with 768-d vectors.
+
+Ratios are of processor time, PostgreSQL's included, because other work on the machine does not touch it; the clock's
+are printed beside them. The latency of a search is the clock's.
+"""
 
 import hashlib
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +39,59 @@ PRODUCTS = int(os.environ.get("BENCH_PRODUCTS", "50000"))
 STORE = "shop"
 SHARD_ROWS = 4096
 QUERIES = 60
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of the processor, here and in PostgreSQL, and of the clock."""
+
+    processor: float
+    clock: float
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.processor + other.processor, self.clock + other.clock)
+
+    def over(self, other: "Cost") -> str:
+        """This cost as a multiple of another, by processor and by clock."""
+        return (
+            f"{self.processor / other.processor:.2f} x {other.processor:.2f} s of the processor "
+            f"({self.clock / other.clock:.2f} x {other.clock:.2f} s by the clock)"
+        )
+
+
+def ticks(pid: int) -> tuple[int, list[int]]:
+    """The parent of a process, and its ticks of the processor: its own, then its ended children's (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[1]), [int(field) for field in fields[11:15]]
+
+
+class Meter:
+    """Measures work that goes on in this process and in PostgreSQL's, whose processes are one's children."""
+
+    def __init__(self, database: Database) -> None:
+        with database.connection() as connection:
+            backend = int(connection.scalar(text("SELECT pg_backend_pid()")) or 0)
+        self._server, _ = ticks(backend)
+
+    def _postgres(self) -> float:
+        total = sum(ticks(self._server)[1])
+        for name in os.listdir("/proc"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if name.isdigit() and (found := ticks(int(name)))[0] == self._server:
+                    total += sum(found[1][:2])
+        return total / os.sysconf("SC_CLK_TCK")
+
+    def __call__(self, work: Callable[[], object]) -> Cost:
+        """What `work` costs."""
+        clock, processor, postgres = time.perf_counter(), time.process_time(), self._postgres()
+        work()
+        return Cost(
+            time.process_time() - processor + self._postgres() - postgres, time.perf_counter() - clock
+        )
+
+    def least(self, work: Callable[[], object], *, of: int = 3) -> Cost:
+        """The cheapest of several times."""
+        return min((self(work) for _ in range(of)), key=lambda cost: cost.processor)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -134,6 +193,7 @@ def test_the_index_of_50_000_products(database: Database, tmp_path: Path, demo_m
         database, store, alias="products", model_ref=demo_model, pipeline_version="bench"
     ).serving
     known = fill_catalogue(database, data, serving.model_id)
+    cost = Meter(database)
 
     def bring() -> None:
         write_points(database, data, store, STORE, serving=serving)
@@ -148,11 +208,17 @@ def test_the_index_of_50_000_products(database: Database, tmp_path: Path, demo_m
             shard.update(engine.UpdateOperation.upsert_points([engine.Point(*each) for each in some]))
         shard.flush()
 
-    bare = timed(bare_load)
-    first = timed(bring)
+    bare = cost(bare_load)
+    first = cost(bring)
     assert store.count(serving.collection) == PRODUCTS
-    print(f"\nfirst load of {PRODUCTS:,} products: {first:.1f} s, {PRODUCTS / first:,.0f} points/s")
-    print(f"  {bare / first:.2f} x the bare engine's speed, {bare:.1f} s (goal 0.7)")
+    speed = bare.processor / first.processor
+    print(
+        f"\nfirst load of {PRODUCTS:,} products: {first.processor:.1f} s of the processor, {first.clock:.1f} s"
+    )
+    print(
+        f"  {speed:.2f} x the bare engine's speed, {bare.processor:.1f} s (goal 0.7); by the clock "
+        f"{bare.clock / first.clock:.2f} x, {bare.clock:.1f} s"
+    )
 
     query = vectors_of(QUERIES, 7)
     with store.session(serving.collection):
@@ -170,19 +236,16 @@ def test_the_index_of_50_000_products(database: Database, tmp_path: Path, demo_m
     print(f"search p50: {p50:.1f} ms, {p50 / bare_p50:.2f} x the bare query's {bare_p50:.1f} ms (goal 1.3)")
     print(f"  grouped by variants: {1000 * statistics.median(grouped):.1f} ms")
 
-    bare_sql = min(timed(lambda: bare_difference(database, serving)) for _ in range(3))
+    bare_sql = cost.least(lambda: bare_difference(database, serving))
     written = store.points_written
-    unchanged = min(timed(bring) for _ in range(3))
+    unchanged = cost.least(bring)
     assert store.points_written == written
-    print(
-        f"unchanged day: {unchanged:.2f} s, nothing written; {unchanged / bare_sql:.2f} x the bare SQL "
-        f"difference, {bare_sql:.2f} s (goal 2)"
-    )
+    print(f"unchanged day: nothing written; {unchanged.over(bare_sql)} (goal 2)")
 
     report = reconcile_all(database, store, serving, [STORE])
     assert report.agrees
-    share = min(timed(lambda: reconcile_all(database, store, serving, [STORE])) for _ in range(3)) / first
-    print(f"reconcile, unchanged: {share * first:.2f} s, {100 * share:.0f} % of the first load (goal 10 %)")
+    compared = cost.least(lambda: reconcile_all(database, store, serving, [STORE]))
+    print(f"reconcile, unchanged, of the first load: {compared.over(first)} (goal 0.10)")
 
     with database.connection() as connection:
         connection.execute(
@@ -191,7 +254,7 @@ def test_the_index_of_50_000_products(database: Database, tmp_path: Path, demo_m
                 "WHERE substring(external_id from 5)::int % 100 = 0"
             )
         )
-    bare_sql = min(timed(lambda: bare_difference(database, serving)) for _ in range(3))
+    bare_sql = cost.least(lambda: bare_difference(database, serving))
     changed = [(c.product_id, payload(c)) for c in difference(database, serving)]
     assert len(changed) == PRODUCTS // 100
 
@@ -200,14 +263,13 @@ def test_the_index_of_50_000_products(database: Database, tmp_path: Path, demo_m
             shard.update(engine.UpdateOperation.overwrite_payload([id_], values))
         shard.flush()
 
-    reference = timed(bare_writing) + bare_sql
-    day = timed(bring)
-    print(f"a day that changes 1 %: {day:.2f} s, {day / reference:.2f} x {reference:.2f} s (goal 2)")
+    reference = cost(bare_writing) + bare_sql
+    day = cost(bring)
+    print(f"a day that changes 1 %: {day.over(reference)} (goal 2)")
     shard.close()
 
-    # The goals, with room for a noisy machine.
-    assert bare / first >= 0.5
-    assert p50 / bare_p50 <= 1.6
-    assert unchanged / bare_sql <= 2.5
-    assert share <= 0.15
-    assert day / reference <= 2.5
+    assert speed >= 0.7
+    assert p50 / bare_p50 <= 1.3
+    assert unchanged.processor / bare_sql.processor <= 2
+    assert compared.processor / first.processor <= 0.10
+    assert day.processor / reference.processor <= 2
