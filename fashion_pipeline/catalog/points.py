@@ -127,17 +127,18 @@ def record_points(database: Database, collection: str, store_id: str, written: I
                 text(
                     "INSERT INTO index_entries (collection, product_id, store_id, payload_hash, image_sha256) "
                     "SELECT :collection, given.product, :store, given.hash, given.sha256 FROM unnest("
-                    "CAST(:products AS uuid[]), CAST(:hashes AS text[]), CAST(:digests AS text[])"
-                    ") AS given (product, hash, sha256) "
+                    "CAST(string_to_array(:products, ',') AS uuid[]), string_to_array(:hashes, ','), "
+                    "string_to_array(:digests, ',')) AS given (product, hash, sha256) "
                     "ON CONFLICT (collection, product_id) DO UPDATE SET payload_hash = excluded.payload_hash, "
                     "image_sha256 = excluded.image_sha256, store_id = excluded.store_id, updated_at = now()"
                 ),
+                # Ids and hashes have no comma, and joining them costs a tenth of what escaping arrays does.
                 {
                     "collection": collection,
                     "store": store_id,
-                    "products": [change.product_id for change in changes],
-                    "hashes": [change.payload_hash for change in changes],
-                    "digests": [change.image_sha256 for change in changes],
+                    "products": ",".join(str(change.product_id) for change in changes),
+                    "hashes": ",".join(change.payload_hash for change in changes),
+                    "digests": ",".join(change.image_sha256 for change in changes),
                 },
             )
 

@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
 
-#: Changes per acknowledged batch: 25 MB of vectors. An embedded engine opens, flushes and closes once a batch, which
+#: Changes per acknowledged batch: 50 MB of vectors. An embedded engine opens, flushes and closes once a batch, which
 #: by batches of 2,048 was a third of a first load's processor time. A crash repeats one at most.
-BATCH_POINTS = 8192
+BATCH_POINTS = 16_384
 
 #: From so many first points of a store on, indexing is put off while they are loaded: a graph over fewer is quick.
 BULK_POINTS = 20_000
