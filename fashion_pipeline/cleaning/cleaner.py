@@ -87,6 +87,33 @@ class _Money(NamedTuple):
     problem: PriceProblem | None
 
 
+class _Made:
+    """The columns of clean rows while they are made.
+
+    `text` has those that the content hash covers, as text; `notes` the rows' warnings; `unknown` counts, by column,
+    values that no map knows.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.out: dict[str, Sequence[Any]] = {}
+        self.text: dict[str, Sequence[str]] = {}
+        self.notes: Notes = {}
+        self.unknown: dict[str, Counter[str]] = {}
+
+    def put(self, name: str, values: Sequence[Any], text: Sequence[str] | None = None) -> None:
+        """Set a column; `text` is its text form where that is another one."""
+        self.out[name] = values
+        self.text[name] = values if text is None else text
+
+    def note(self, warnings: Sequence[tuple[RowWarning, ...]]) -> None:
+        """Add each row's warnings."""
+        if any(warnings):
+            for i, found in enumerate(warnings):
+                if found:
+                    self.notes.setdefault(i, []).extend(found)
+
+
 class Cleaner:
     """Cleans the items of one store.
 
@@ -228,63 +255,70 @@ class Cleaner:
             return values if keep is None else [values[i] for i in keep]
 
         def of(name: str) -> Sequence[Any]:
-            return kept(columns[name]) if name in columns else [None] * size
+            return kept(columns[name]) if name in columns else [None] * made.size
 
-        size = batch.size if keep is None else len(keep)
-        notes: Notes = {}
-        out: dict[str, Sequence[Any]] = {"external_id": kept(ids), "title": kept(titles)}
-        out["description"] = clean_texts("description", of("description"))
-        text: dict[str, Sequence[str]] = {"description": [value or "" for value in out["description"]]}
-        amounts = _transposed(kept(money), len(_Money._fields))
-        out["price"], out["currency"], sales, text["price"], sale_texts, warnings, _ = amounts
-        _note(notes, warnings)
+        made = _Made(batch.size if keep is None else len(keep))
+        made.put("external_id", kept(ids))
+        made.put("title", kept(titles))
+        prose = clean_texts("description", of("description"))
+        made.put("description", prose, [value or "" for value in prose])
+        self._amounts(made, kept(money), of("sale_price_effective_date"))
+        self._attributes(made, of)
+        self._pictures(made, of("image_url"), of("additional_image_urls"))
+        made.out["content_hash"] = hash_rows(made.text, made.size)
+        made.out["warnings"] = warning_lists(made.notes, made.size)
+        made.out["record"] = kept(batch.record)
+        made.out["place"] = printables(kept(batch.place))
+        arrays = [pa.array(made.out[field.name], type=field.type) for field in CLEAN_SCHEMA]
+        return pa.RecordBatch.from_arrays(arrays, schema=CLEAN_SCHEMA), made.unknown
+
+    def _amounts(self, made: _Made, money: Sequence[_Money], windows: Sequence[str | None]) -> None:
+        """Price, currency, sale price and the time in which it holds."""
+        prices, codes, sales, price_texts, sale_texts, warnings, _ = _transposed(money, len(_Money._fields))
+        made.note(warnings)
+        made.put("price", prices, price_texts)
+        made.put("currency", codes)
+        # A window that cannot be read clears them.
         sales, sale_texts = list(sales), list(sale_texts)
-        out["sale_starts_at"], out["sale_ends_at"] = self._windows_of(
-            of("sale_price_effective_date"), sales, sale_texts, notes
-        )
-        out["sale_price"], text["sale_price"] = sales, sale_texts
-        unknown: dict[str, Counter[str]] = {}
-        raws: dict[str, list[str | None]] = {}
+        times = self._windows_of(windows, sales, sale_texts, made.notes)
+        for name, column_of_times in zip(("sale_starts_at", "sale_ends_at"), times, strict=True):
+            made.put(name, column_of_times, [time.isoformat() if time else "" for time in column_of_times])
+        made.put("sale_price", sales, sale_texts)
+
+    def _attributes(self, made: _Made, of: Callable[[str], Sequence[Any]]) -> None:
+        """The columns of which each value is cleaned by itself, and what is kept of the raw ones."""
+        raws: dict[str, Sequence[str | None]] = {}
         for name, memo in self._cells.items():
             values = of(name)
             if name == "product_url" and all(values) and are_normalized(values):
-                out[name] = text[name] = values
+                # Each page's address is another one: a memo of them would be of no use.
+                made.put(name, values)
                 continue
             cells = {value: memo[value] for value in set(values)}
-            out[name] = spread({value: cell.value for value, cell in cells.items()}, values)
-            text[name] = (
-                spread({value: cell.value or "" for value, cell in cells.items()}, values)
-                if any(cell.value is None for cell in cells.values())
-                else out[name]
-            )
+            found = spread({value: cell.value for value, cell in cells.items()}, values)
+            some_null = any(cell.value is None for cell in cells.values())
+            made.put(name, found, [value or "" for value in found] if some_null else None)
             if any(cell.warning is not None for cell in cells.values()):
                 warned = {value: (cell.warning,) if cell.warning else () for value, cell in cells.items()}
-                _note(notes, spread(warned, values))
+                made.note(spread(warned, values))
             if name in _RAW_COLUMNS:
                 if any(cell.raw is not None for cell in cells.values()):
                     raws[name] = spread({value: cell.raw for value, cell in cells.items()}, values)
                 if missed := {value: cell.value or "" for value, cell in cells.items() if cell.unknown}:
-                    unknown[name] = Counter(missed[value] for value in values if value in missed)
+                    made.unknown[name] = Counter(missed[value] for value in values if value in missed)
         members = zip(*(raws[name] for name in _RAW_COLUMNS if name in raws), strict=True)
-        out["raw_attributes"] = list(map(self._raw.__getitem__, members)) if raws else [None] * size
+        made.out["raw_attributes"] = list(map(self._raw.__getitem__, members)) if raws else [None] * made.size
+
+    def _pictures(self, made: _Made, main: Sequence[Any], further: Sequence[Any]) -> None:
+        """The pictures and their keys."""
         # Remembered within the batch: variants stand together and share their pictures.
-        seen = Memo(self._picture, size + 1)
-        pairs = zip(of("image_url"), of("additional_image_urls"), strict=True)
-        pictures = _transposed([seen[pair] for pair in pairs], len(PicturesCell._fields))
-        out["image_url"], out["image_key"], out["additional_image_urls"], further_keys, warnings = pictures
-        text["additional_image_urls"] = further_keys
-        _note(notes, warnings)
-        for name in ("external_id", "title", "currency"):
-            text[name] = out[name]
-        for name in ("sale_starts_at", "sale_ends_at"):
-            text[name] = [time.isoformat() if time else "" for time in out[name]]
-        text["image_url"] = [key or "" for key in out["image_key"]]
-        out["content_hash"] = hash_rows(text, size)
-        out["warnings"] = warning_lists(notes, size)
-        out["record"] = kept(batch.record)
-        out["place"] = printables(kept(batch.place))
-        arrays = [pa.array(out[field.name], type=field.type) for field in CLEAN_SCHEMA]
-        return pa.RecordBatch.from_arrays(arrays, schema=CLEAN_SCHEMA), unknown
+        seen = Memo(self._picture, made.size + 1)
+        cells = [seen[pair] for pair in zip(main, further, strict=True)]
+        urls, keys, others, other_keys, warnings = _transposed(cells, len(PicturesCell._fields))
+        made.out["image_key"] = keys
+        made.put("image_url", urls, [key or "" for key in keys])
+        made.put("additional_image_urls", others, other_keys)
+        made.note(warnings)
 
     def _windows_of(
         self,
@@ -313,11 +347,3 @@ class Cleaner:
 def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:
     """The columns of rows of `width` values."""
     return list(zip(*rows, strict=True)) if rows else [()] * width
-
-
-def _note(notes: Notes, warnings: Sequence[tuple[RowWarning, ...]]) -> None:
-    """Add each row's warnings to its notes."""
-    if any(warnings):
-        for i, found in enumerate(warnings):
-            if found:
-                notes.setdefault(i, []).extend(found)
