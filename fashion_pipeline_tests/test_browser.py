@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fashion_pipeline_tests.conftest import ROOT
 
@@ -25,33 +27,43 @@ WAIT = 90_000
 WRITE = bool(os.environ.get("WRITE_SCREENSHOTS"))
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`fashion-pipeline dev` on a finished demo."""
-    folder = tmp_path_factory.mktemp("browser")
-    given = os.environ.get("DEMO_DATA")
-    data = Path(given) if given else folder / "data"
-    environ = {
+def environment(folder: Path, data: Path) -> dict[str, str]:
+    return {
         "PATH": f"{CLI.parent}:{os.environ['PATH']}",
         "HOME": str(folder),
         "FASHION_PIPELINE_PROFILE": "embedded",
         "FASHION_PIPELINE_DATA": str(data),
         "HF_HUB_OFFLINE": "1",
     }
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`fashion-pipeline dev` on a finished demo."""
+    folder = tmp_path_factory.mktemp("browser")
+    given = os.environ.get("DEMO_DATA")
+    environ = environment(folder, Path(given) if given else folder / "data")
     if not given:
         subprocess.run(
             [str(CLI), "demo"], env=environ, cwd=folder, check=True, timeout=600, capture_output=True
         )
+    with dev(environ, folder, PORT) as url:
+        yield url
+
+
+@contextmanager
+def dev(environ: dict[str, str], folder: Path, port: int) -> Iterator[str]:
+    """Address of a `fashion-pipeline dev`."""
     log = folder / "dev.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [str(CLI), "dev", "--port", str(PORT)],
+            [str(CLI), "dev", "--port", str(port)],
             env=environ, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
         import urllib.request
 
-        url = f"http://127.0.0.1:{PORT}"
+        url = f"http://127.0.0.1:{port}"
         for _ in range(240):
             with suppress(OSError), urllib.request.urlopen(f"{url}/server_info", timeout=5):
                 break
@@ -67,7 +79,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(address: str) -> Iterator[Any]:
+def page() -> Iterator[Any]:
     """A page of Debian's Chromium."""
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -86,7 +98,7 @@ def show(page: Any, name: str) -> None:
     """Keep what is seen, as a picture of the docs where told."""
     page.wait_for_timeout(1500)
     target = PICTURES / f"{name}.png" if WRITE else Path(os.devnull)
-    picture = page.screenshot(path=None if not WRITE else str(target))
+    picture = page.screenshot(path=str(target) if WRITE else None)
     assert len(picture) > 10_000
 
 
@@ -136,3 +148,23 @@ def test_the_table_of_health(page: Any, address: str) -> None:
     page.goto(f"{address}/assets/catalog_health?view=events")
     page.get_by_text("stores_that_need_a_person").first.wait_for()
     show(page, "ui_health")
+
+
+def test_the_grid_of_a_thousand_stores_by_eighty_days(page: Any, tmp_path: Path) -> None:
+    """It opens, and the last store is found by its name."""
+    last = date(2026, 11, 27)
+    stores = [
+        {"id": f"store-{n:04}", "format": "google_xml", "location": f"https://shop{n}.example/feed.xml"}
+        for n in range(1000)
+    ]
+    feeds = {"first_day": last - timedelta(days=79), "last_day": last, "stores": stores}
+    (tmp_path / "feeds.yaml").write_text(yaml.safe_dump(feeds))
+    environ = environment(tmp_path, tmp_path / "data")
+    environ["FASHION_PIPELINE_FEEDS"] = str(tmp_path / "feeds.yaml")
+    with dev(environ, tmp_path, PORT + 1) as url:
+        page.goto(f"{url}/assets/products?view=partitions")
+        page.get_by_text("2026-11-27").first.wait_for()
+        page.get_by_text("store-0000").first.wait_for()
+        page.get_by_placeholder("Filter by store").fill("store-0999")
+        page.get_by_text("store-0999").first.wait_for()
+        show(page, "ui_grid_1000")
