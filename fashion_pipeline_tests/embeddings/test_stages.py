@@ -1,5 +1,6 @@
 """What the pipeline's stages do with a device that overlaps, with slow batches, with odd pictures, with memory."""
 
+import csv
 import gc
 import io
 import os
@@ -238,6 +239,26 @@ def test_awkward_pictures_come_out_as_what_they_show(demo_model: str) -> None:
         if sha256 in sizes:
             with Image.open(io.BytesIO(data)) as image:
                 assert sizes[sha256] == image.size
+    encoder.close()
+
+
+@pytest.mark.slow
+def test_a_thousand_real_photos(demo_model: str, real_photos: Path) -> None:
+    with (real_photos / "index.csv").open(newline="", encoding="utf-8") as stream:
+        told = {row["sha256"]: row for row in csv.DictReader(stream)}
+    stored = {sha256: (real_photos / row["file"]).read_bytes() for sha256, row in told.items()}
+    encoder = load_encoder(demo_model, device="cpu", precision="fp32")
+    outcome = run(stored, encoder)
+    assert (outcome.failures, len(outcome.vectors)) == ({}, len(told))
+    vectors = np.stack(list(outcome.vectors.values()))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    for batch in outcome.batches:
+        for sha256, size in zip(batch.sha256, batch.sizes, strict=True):
+            assert size == (int(told[sha256]["width"]), int(told[sha256]["height"]))
+    # The vector of each is that of its own picture.
+    for sha256 in list(stored)[::100]:
+        pixels = decode_image(stored[sha256], encoder.spec.preprocessing)
+        assert float(encoder.encode_images(pixels[None])[0] @ outcome.vectors[sha256]) > 0.999
     encoder.close()
 
 
