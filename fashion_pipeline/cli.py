@@ -259,9 +259,7 @@ def verify_images(
     sample: Annotated[int, typer.Option(min=1, help="so many, drawn by chance")] = 1000,
     every: Annotated[bool, typer.Option("--all", help="all of them")] = False,
     repair: Annotated[bool, typer.Option(help="have what is damaged or missing fetched anew")] = False,
-    repair_many: Annotated[
-        bool, typer.Option(help="the same, though it is more than a tenth of them")
-    ] = False,
+    repair_many: Annotated[bool, typer.Option(help="with --repair: more than a tenth of them, too")] = False,
 ) -> None:
     """Re-hash stored pictures; exit code 1 where one is damaged or missing."""
     from fashion_pipeline.commands.images import run_verify
@@ -275,11 +273,12 @@ def verify_images(
 def collect_images(
     older_than_days: Annotated[float, typer.Option(min=1, help="a run under way is younger")] = 7,
     delete: Annotated[bool, typer.Option(help="remove them; without it nothing changes")] = False,
+    delete_many: Annotated[bool, typer.Option(help="with --delete: more than a tenth of all, too")] = False,
 ) -> None:
     """Find files of pictures that nothing names any more."""
     from fashion_pipeline.commands.images import run_garbage
 
-    raise typer.Exit(run_garbage(load_settings(), older_than_days, delete=delete))
+    raise typer.Exit(run_garbage(load_settings(), older_than_days, delete=delete, delete_many=delete_many))
 
 
 @images.command("sheet")
@@ -342,7 +341,7 @@ def verify(
     candidate: Annotated[bool, typer.Option(help="of the settings' model, not of the serving one")] = False,
     repair: Annotated[bool, typer.Option(help="have wrong vectors embedded anew")] = False,
     repair_many: Annotated[
-        bool, typer.Option(help="the same, though they are more than a tenth of the sample")
+        bool, typer.Option(help="with --repair: more than a tenth of the sample, too")
     ] = False,
 ) -> None:
     """Embed a sample of pictures anew in fp32 and compare; exit code 1 where a vector is wrong."""

@@ -23,7 +23,7 @@ def run_verify(
         load=lambda ref: load_encoder(ref, device=settings.device, precision="fp32"),
         sample=sample,
         seed=seed,
-        repair=repair or repair_many,
+        repair=repair,
         repair_many=repair_many,
     )
     print(

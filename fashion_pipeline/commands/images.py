@@ -44,10 +44,9 @@ def run_verify(settings: Settings, sample: int | None, *, repair: bool, repair_m
         parts.open_database(settings),
         ImageStore(parts.open_data(settings)),
         sample=sample,
-        repair=repair or repair_many,
+        repair=repair,
         repair_many=repair_many,
     )
-    repair |= repair_many
     console = wide_console()
     for state, hashes in (("damaged", report.damaged), ("missing", report.missing)):
         for sha256 in hashes[:SHOWN]:
@@ -67,13 +66,14 @@ def run_verify(settings: Settings, sample: int | None, *, repair: bool, repair_m
     return 0 if repair else 1
 
 
-def run_garbage(settings: Settings, older_than_days: float, *, delete: bool) -> int:
+def run_garbage(settings: Settings, older_than_days: float, *, delete: bool, delete_many: bool) -> int:
     """Print, and with `delete` remove, what nothing names."""
     report = collect_garbage(
         parts.open_database(settings),
         ImageStore(parts.open_data(settings)),
         older_than_days=older_than_days,
         delete=delete,
+        delete_many=delete_many,
     )
     done = "removed" if delete else "would be removed (dry run; --delete removes)"
     wide_console().print(

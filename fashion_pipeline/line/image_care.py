@@ -66,7 +66,7 @@ def verify_pictures(
         if not repair_many:
             wrong = len(report.damaged) + len(report.missing)
             told = f"pictures are damaged ({len(report.damaged):,}) or missing ({len(report.missing):,})"
-            check_extent(wrong, report.checked, told, images.data)
+            check_extent(wrong, report.checked, told, images.data, "--repair --repair-many")
         for sha256 in report.damaged:
             images.discard(sha256)
         ask_again(database, [*report.damaged, *report.missing])
@@ -82,8 +82,9 @@ def _state(images: ImageStore, sha256: str) -> str | None:
 
 @dataclass
 class GarbageReport:
-    """Files that nothing names, in files and bytes; `leftovers` are parts of files that killed runs left."""
+    """Files that nothing names, in files and bytes, of `old` ones; `leftovers` are parts that killed runs left."""
 
+    old: int = 0
     pictures: int = 0
     leftovers: int = 0
     bytes: int = 0
@@ -95,19 +96,29 @@ def collect_garbage(
     *,
     older_than_days: float,
     delete: bool,
+    delete_many: bool = False,
     now: float | None = None,
 ) -> GarbageReport:
     """Find, and with `delete` remove, stored pictures that no row of `images` names.
 
     A run stores bytes before it enters their row, so younger files are left alone. Where a run finds the
     same bytes again in the moment of their removal, embedding asks for them anew.
+
+    Raises:
+        PermanentError: more than a tenth of them would be removed, and `delete_many` was not said.
     """
+    if delete and not delete_many:
+        found = collect_garbage(database, images, older_than_days=older_than_days, delete=False, now=now)
+        check_extent(
+            found.pictures, found.old, "pictures are named by no row", images.data, "--delete --delete-many"
+        )
     report = GarbageReport()
     before = (time.time() if now is None else now) - older_than_days * 86_400
     old = ((sha256, entry) for sha256, entry in images.entries() if entry.modified < before)
     while some := dict(islice(old, BATCH)):
         known = referenced(database, some)
         unknown = [entry for sha256, entry in some.items() if sha256 not in known]
+        report.old += len(some)
         report.pictures += len(unknown)
         _remove(images, unknown, report, delete=delete)
     parts = [entry for entry in images.leftovers() if entry.modified < before]

@@ -141,7 +141,7 @@ def verify_vectors(
     wrong = {*differing, *unreadable}
     if repair and not repair_many:
         told = f"vectors differ ({len(differing):,}) or cannot be read ({len(unreadable):,})"
-        check_extent(len(wrong), len(refs), told, data)
+        check_extent(len(wrong), len(refs), told, data, "--repair --repair-many")
     unreadable |= {each.sha256: f"picture: {each.error}, {each.detail}" for each in failures}
     forgotten = 0
     if repair and wrong:

@@ -238,6 +238,23 @@ def test_garbage_is_what_no_row_names_and_is_old(
     assert (report.pictures, report.leftovers, report.bytes) == (0, 0, 0)
 
 
+def test_another_database_does_not_have_every_picture_removed(shop: Shop) -> None:
+    images = ImageStore(shop.data)
+    for number in range(30):
+        images.put(jpeg(number))
+    later = time.time() + 8 * DAYS
+
+    def collect(**options: bool) -> int:
+        return collect_garbage(shop.database, images, older_than_days=7, now=later, **options).pictures
+
+    assert collect(delete=False) == 30
+    with pytest.raises(PermanentError, match=r"30 of 30 pictures are named by no row.*--delete-many"):
+        collect(delete=True)
+    assert len(shop.stored_pictures()) == 30
+    assert collect(delete=True, delete_many=True) == 30
+    assert shop.stored_pictures() == set()
+
+
 def test_garbage_is_found_on_an_object_store(database: Database, tmp_path: Path) -> None:
     from fashion_pipeline.storage import DataLocation
 
