@@ -79,7 +79,7 @@ def test_model_check_says_all_of_a_model(here: SmallWorld, fashion_pipeline: Com
     said = fashion_pipeline("model", "check")
     assert said.code == 0
     for words in (
-        "vit-6x192-p16-112-66092b008e5d", "text-", "weights sha256", "(112, 112)", "(0.5, 0.5, 0.5)", "squash",
+        "vit-6x192-p16-112-66092b008e5d", "text-", "weights sha256", "112, 112", "0.5, 0.5, 0.5", "squash",
         "bicubic", "context length", "24", "768", "cpu", "fp32", "image norm", "1.0", "images per second", "golden",
         "draft", "torch=",
     ):  # fmt: skip
