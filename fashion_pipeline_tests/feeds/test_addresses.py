@@ -1,5 +1,7 @@
 """Several addresses in one field."""
 
+import time
+
 import pytest
 
 from fashion_pipeline.feeds.addresses import split_addresses
@@ -26,6 +28,7 @@ from fashion_pipeline.feeds.addresses import split_addresses
         ('[{"url": "https://a/1.jpg", "tag": ["x"]}, {"src": "/2.jpg"}]', ["https://a/1.jpg", "/2.jpg"]),
         ("/a.jpg,/b.jpg", ["/a.jpg", "/b.jpg"]),
         ("/a.jpg /b.jpg", ["/a.jpg", "/b.jpg"]),
+        ("/a.jpg, ,/b.jpg ; /c.jpg", ["/a.jpg", "/b.jpg", "/c.jpg"]),
         ("a 1.jpg | b 2.jpg", ["a 1.jpg", "b 2.jpg"]),
         ("", []),
         (" , ", []),
@@ -35,3 +38,12 @@ def test_lists(text: str, addresses: list[str]) -> None:
     assert split_addresses(text) == addresses
     # What was taken apart stays so.
     assert [part for one in addresses for part in split_addresses(one)] == addresses
+
+
+@pytest.mark.parametrize("first", ["a.jpg", "https://a/1.jpg"])
+@pytest.mark.parametrize("run", [" ", ",", "~", " ,", "\n;"])
+def test_long_runs_of_separators_take_linear_time(first: str, run: str) -> None:
+    text = first + run * 200_000 + "x"
+    began = time.process_time()
+    assert split_addresses(text)[0].startswith(first)
+    assert time.process_time() - began < 1
