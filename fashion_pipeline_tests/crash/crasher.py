@@ -4,7 +4,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from fashion_pipeline.errors import FashionPipelineError
@@ -93,8 +93,9 @@ class Crasher:
             self._ground = ground
             self._clock = ground.folder / "clock"
             self._clocked = self._clocked_runners(stack)
-            while not self._is_done():
-                self._world(self.report.worlds + 1)
+            with suppress(KeyboardInterrupt):  # what was done until then is reported
+                while not self._is_done():
+                    self._world(self.report.worlds + 1)
         self.report.seconds = time.monotonic() - began
         return self.report
 
