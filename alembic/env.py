@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, text
 
 from alembic import context
+from fashion_pipeline.catalog.migrate import LOCK_SECONDS
 from fashion_pipeline.catalog.models import Table
 from fashion_pipeline.parts import open_database
 from fashion_pipeline.settings import load_settings
@@ -14,7 +15,8 @@ MIGRATION_LOCK = 7_305_803_415_926
 def migrate(connection: Connection) -> None:
     connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
     # A migration must not queue behind a long transaction with everybody else queueing behind it.
-    connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+    seconds = int(context.config.attributes.get("lock_seconds", LOCK_SECONDS))
+    connection.execute(text(f"SET LOCAL lock_timeout = '{seconds}s'"))
     context.configure(connection=connection, target_metadata=Table.metadata, compare_server_default=True)
     with context.begin_transaction():
         context.run_migrations()

@@ -1,6 +1,7 @@
 """Migrations on a real server: up, down, equal to the models, and without the extension."""
 
 import logging
+import threading
 import uuid
 
 import alembic.command
@@ -10,9 +11,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
+from fashion_pipeline.catalog import migrate as migrations
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.migrate import migrate, migration_state
 from fashion_pipeline.catalog.models import Product, Table
+from fashion_pipeline.errors import TransientError
 from fashion_pipeline_tests.conftest import ROOT
 
 INI = ROOT / "alembic.ini"
@@ -55,6 +58,27 @@ def test_a_migration_leaves_no_setting_on_pooled_connections(empty_database_url:
     migrate(database, INI)
     with database.connection() as connection:
         assert connection.scalar(text("SHOW lock_timeout")) == "0"
+    database.dispose()
+
+
+def test_a_table_in_use_delays_a_migration_and_then_refuses_it(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0.1)
+    database = Database(empty_database_url)
+    migrate(database, INI, revision="0002")
+    with database.connection() as reader:
+        reader.execute(text("SELECT count(*) FROM feed_snapshots"))
+        with pytest.raises(TransientError, match=r"stopped 3 times .*lock timeout.* changed nothing"):
+            migrate(database, INI, lock_seconds=1)
+        assert migration_state(database, INI).current == "0002"
+        # Somebody who is through by the second try.
+        monkeypatch.setattr(migrations, "PAUSE_SECONDS", 1.0)
+        leaving = threading.Timer(1.2, reader.rollback)
+        leaving.start()
+        assert migrate(database, INI, lock_seconds=1).current == "0002"
+        leaving.join()
+    assert migration_state(database, INI).up_to_date
     database.dispose()
 
 

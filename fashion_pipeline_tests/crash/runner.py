@@ -51,8 +51,16 @@ class Order:
     job: str = "line"
     store: str = ""
     day: str = ""
+    config: dict[str, Any] | None = None
     moment: dict[str, Any] | None = None
     late_write: int | None = None
+
+    @property
+    def partition(self) -> str | None:
+        """The key of the partition: of a store and a day, or of a store."""
+        if self.day:
+            return LinePartition(self.store, date.fromisoformat(self.day)).key
+        return self.store or None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -86,10 +94,8 @@ def work(order: Order, watch: Watch) -> dict[str, Any]:
             .execute_in_process(
                 instance=instance,
                 run_id=run_id,
-                partition_key=LinePartition(order.store, date.fromisoformat(order.day)).key
-                if order.day
-                else None,
-                run_config=QUIET,
+                partition_key=order.partition,
+                run_config=QUIET | {"ops": order.config or {}},
                 raise_on_error=False,
             )
         )

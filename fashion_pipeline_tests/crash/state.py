@@ -144,17 +144,18 @@ class _Observer:
             if row["sha256"] is not None:
                 content = self._data.read(f"images/{row['sha256'][:2]}/{row['sha256']}")
                 self._tell("file", f"picture {row['url']}", hashlib.sha256(content).hexdigest())
-        ledger = self._rows("SELECT model_id, image_sha256, shard_key FROM embeddings ORDER BY shard_key")
-        models = {row["image_sha256"]: row["model_id"] for row in ledger}
-        for sha256, vector in read_vectors(
-            self._data, ((row["shard_key"], row["image_sha256"]) for row in ledger)
-        ):
-            self.stored[f"picture {sha256} by {models[sha256]}"] = vector
+        ledger: dict[str, list[tuple[str, str]]] = {}
+        for row in self._rows("SELECT model_id, image_sha256, shard_key FROM embeddings ORDER BY shard_key"):
+            ledger.setdefault(row["model_id"], []).append((row["shard_key"], row["image_sha256"]))
+        for model_id, refs in ledger.items():
+            for sha256, vector in read_vectors(self._data, refs):
+                self.stored[f"picture {sha256} by {model_id}"] = vector
 
     def _points(self, alias: str, stores: tuple[str, ...]) -> None:
         for row in self._rows("SELECT collection, product_id, payload_hash, image_sha256 FROM index_entries"):
-            entry = {key: row[key] for key in row if key != "product_id"}
-            self._tell("entry", self._names.get(row["product_id"], f"unknown {row['product_id']}"), entry)
+            name = self._names.get(row["product_id"], f"unknown {row['product_id']}")
+            entry = {key: row[key] for key in ("payload_hash", "image_sha256")}
+            self._tell("entry", f"{name} of {row['collection']}", entry)
         serving = serving_collection(self._vectors, alias)
         collection = serving.collection
         self._tell("alias", alias, collection)
