@@ -215,7 +215,10 @@ class EdgeStore:
     def _create(self, name: str, spec: CollectionSpec) -> None:
         path = self._folder.shard(name)
         config = engine.EdgeConfig(
-            vectors=engine.EdgeVectorParams(size=spec.dimension, distance=engine.Distance.Cosine),
+            # Cold: else each opening reads all vectors into memory, 3 GB at a million points.
+            vectors=engine.EdgeVectorParams(
+                size=spec.dimension, distance=engine.Distance.Cosine, memory=engine.Memory.Cold
+            ),
             payload_memory=engine.Memory.Cold if spec.on_disk_payload else engine.Memory.Cached,
             optimizers=engine.EdgeOptimizersConfig(indexing_threshold=_HNSW_FROM_KILOBYTES),
             wal_enabled=True,

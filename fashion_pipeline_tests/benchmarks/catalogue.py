@@ -23,12 +23,16 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Products spread evenly over stores; `variants` of a garment, next to each other, share its picture."""
+    """Products spread evenly over stores; `variants` of a garment, next to each other, share its picture.
+
+    Of the first `two_colored` garments of a store the second half of the variants has a picture of its own.
+    """
 
     products: int
     stores: int
     variants: int
     pictures: str
+    two_colored: int = 0
 
     @property
     def store_ids(self) -> list[str]:
@@ -37,13 +41,13 @@ class Catalogue:
 
     @property
     def garments(self) -> int:
-        """Garments, and pictures, of a store."""
+        """Garments of a store."""
         return self.products // self.stores // self.variants
 
     @property
     def all_pictures(self) -> int:
         """Distinct pictures of all stores on the first day."""
-        return self.garments * self.stores
+        return (self.garments + self.two_colored) * self.stores
 
     def rows(self, store: int, day: str) -> Iterator[Row]:
         """A store's feed of a day."""
@@ -63,13 +67,15 @@ class Catalogue:
         for variant in range(self.variants):
             place = number * self.variants + variant
             cents = price + 100 * (changed and place % PRICED == 0)
+            second = number < self.two_colored and variant >= self.variants // 2
+            picture = store * 1_000_000 + 500_000 * second + number
             color, size = COLORS[variant // len(SIZES) % len(COLORS)], SIZES[variant % len(SIZES)]
             yield {
                 "id": f"{store}-{number}-{variant}",
                 "title": f"{words} {color} {kind}",
                 "description": text,
                 "link": f"https://shop.example/{store}/{number}?variant={variant}",
-                "image_link": f"{self.pictures}/{store * 1_000_000 + number}.jpg",
+                "image_link": f"{self.pictures}/{picture}.jpg",
                 "availability": "in stock",
                 "price": f"{cents / 100:.2f} EUR",
                 "brand": f"Brand {number % 40}",
@@ -100,7 +106,7 @@ class Catalogue:
         whole = {"first_day": DAYS[0], "last_day": DAYS[-1], "stores": stores}
         path.write_text(yaml.safe_dump(whole), encoding="utf-8")
 
-    def write_feed(self, folder: Path, store: int, day: str) -> None:
+    def write_feed(self, folder: Path, store: int, day: str) -> Path:
         """A store's feed of a day; that of the equal day has the bytes of the first."""
         path = folder / "feeds" / f"{self.store_ids[store]}-{day}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +117,7 @@ class Catalogue:
             writer.writeheader()
             writer.writerow(first)
             writer.writerows(rows)
+        return path
 
     def write_feeds(self, folder: Path, day: str) -> None:
         """All stores' feeds of a day."""

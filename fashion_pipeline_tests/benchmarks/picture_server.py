@@ -2,13 +2,14 @@
 
 `python -m fashion_pipeline_tests.benchmarks.picture_server [KIND]` prints its port and serves every loopback
 address (127.0.0.1 to 127.0.0.10 are ten hosts) until its standard input ends. `/N.jpg` is picture N. KIND `noise`
-takes 20 ms to every answer of 50 KB, which differ in their last bytes; `colors` answers at once, with pictures of
-about 1 KB that differ in what they show.
+takes 20 ms to every answer of 50 KB, which differ in their last bytes; `photos` the same time to pictures of
+800 x 1,000 that differ in what they show; `colors` answers at once, with such pictures of about 1 KB.
 """
 
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -62,8 +63,21 @@ class Pictures(asyncio.Protocol):
         self.transport.write(head.encode() + body)
 
 
+@cache
+def photo(number: int) -> bytes:
+    """Soft fields of colour with some noise, drawn from the number, 800 x 1,000."""
+    generator = np.random.default_rng(number)
+    fields = Image.fromarray(generator.integers(0, 256, (6, 5, 3), np.uint8)).resize((800, 1000))
+    grain = generator.normal(0, 4, (1000, 800, 1))
+    return encoded(Image.fromarray(np.clip(fields + grain, 0, 255).astype(np.uint8)), "JPEG", quality=85)
+
+
 async def main(kind: str) -> None:
-    picture, latency = {"noise": (noise(), LATENCY), "colors": (colors, 0.0)}[kind]
+    picture, latency = {
+        "noise": (noise(), LATENCY),
+        "photos": (photo, LATENCY),
+        "colors": (colors, 0.0),
+    }[kind]
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Pictures(picture, latency), "0.0.0.0", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
