@@ -59,6 +59,7 @@ _WRITE_TIMEOUT = 60.0
 #: and the graph costs minutes.
 _HNSW_FROM_KILOBYTES = 600_000
 
+_COSINE = engine.Distance.Cosine
 _INDEX_TYPES = {
     "keyword": engine.PayloadSchemaType.Keyword,
     "float": engine.PayloadSchemaType.Float,
@@ -216,9 +217,7 @@ class EdgeStore:
         path = self._folder.shard(name)
         config = engine.EdgeConfig(
             # Cold: else each opening reads all vectors into memory, 3 GB at a million points.
-            vectors=engine.EdgeVectorParams(
-                size=spec.dimension, distance=engine.Distance.Cosine, memory=engine.Memory.Cold
-            ),
+            vectors=engine.EdgeVectorParams(size=spec.dimension, distance=_COSINE, memory=engine.Memory.Cold),
             payload_memory=engine.Memory.Cold if spec.on_disk_payload else engine.Memory.Cached,
             optimizers=engine.EdgeOptimizersConfig(indexing_threshold=_HNSW_FROM_KILOBYTES),
             wal_enabled=True,
