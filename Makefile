@@ -45,6 +45,9 @@ crash: setup ## kills and other faults against an undisturbed twin: KILLS=20 SEE
 	@$(BIN)/python -m fashion_pipeline_tests.crash --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED)) \
 		$(if $(FAULTS),--faults $(FAULTS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPORT),--report $(REPORT))
 
+load: setup ## growing catalogues through the whole line: SIZES="10000 100000" REPORT=docs/load.md
+	@$(BIN)/python -m fashion_pipeline_tests.benchmarks.load $(SIZES) $(if $(REPORT),--report $(REPORT))
+
 clean: ## remove the data of the demo and everything that was built, not the virtual environment
 	@test ! -x $(BIN)/fashion-pipeline || FASHION_PIPELINE_PROFILE=embedded \
 		FASHION_PIPELINE_DATA="$(CURDIR)/data" $(BIN)/fashion-pipeline down --delete

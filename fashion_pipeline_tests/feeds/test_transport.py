@@ -13,10 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from aiohttp import web
-from fsspec.implementations.memory import MemoryFileSystem
 from pydantic import SecretStr
 
 from fashion_pipeline.errors import FeedError, ForbiddenAddressError, PermanentError, TransientError
@@ -25,6 +23,7 @@ from fashion_pipeline.feeds.crawl import page_url
 from fashion_pipeline.feeds.transport import Fetched, Validators, fetch, fetch_feed
 from fashion_pipeline.netguard import AddressPolicy, RedirectError
 from fashion_pipeline_tests.feeds.conftest import read, store
+from fashion_pipeline_tests.object_store import S3Bucket
 
 BODY = b"id,title\n1,One\n" * 1000
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -421,26 +420,15 @@ def test_files_outside_of_the_roots(tmp_path: Path) -> None:
             _fetch(str(location), tmp_path / "target", policy=roots)
 
 
-class _Bucket(MemoryFileSystem):
-    """An object store in memory, in the place of S3."""
-
-    protocol = ("s3",)
-    store: dict[str, Any] = {}  # noqa: RUF012 - as the base class has it
-    pseudo_dirs = [""]  # noqa: RUF012
-
-    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
-        return {**super().info(path, **kwargs), "ETag": '"abc"'}
-
-
-def test_object_stores(tmp_path: Path) -> None:
-    fsspec.register_implementation("s3", _Bucket, clobber=True)
-    with fsspec.open("s3://bucket/feed.csv", "wb") as stream:
-        stream.write(BODY)
-    fetched = _fetch("s3://bucket/feed.csv", tmp_path / "feed")
-    assert (fetched.sha256, fetched.etag) == (SHA, '"abc"')
-    assert _fetch("s3://bucket/feed.csv", tmp_path / "feed", validators=fetched.validators).not_modified
+def test_object_stores(s3_bucket: S3Bucket, tmp_path: Path) -> None:
+    s3_bucket.put("feed.csv", BODY)
+    fetched = _fetch(s3_bucket.url("feed.csv"), tmp_path / "feed")
+    assert fetched.sha256 == SHA
+    assert fetched.etag
+    again = _fetch(s3_bucket.url("feed.csv"), tmp_path / "feed", validators=fetched.validators)
+    assert again.not_modified
     with pytest.raises(PermanentError, match="no object"):
-        _fetch("s3://bucket/none.csv", tmp_path / "feed")
+        _fetch(s3_bucket.url("none.csv"), tmp_path / "feed")
 
 
 def test_fetch_feed_follows_the_configuration_and_hides_secrets(shop: Shop, tmp_path: Path) -> None:
