@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from fashion_pipeline.catalog import points as ledger
@@ -211,10 +211,15 @@ def collect_shards(
 ) -> CollectReport:
     """Find shard files that no row of the ledger names, and remove those found so `age` ago or before.
 
-    The clock of a file starts when it is first found, or when its rows were moved to a merged shard.
+    The clock of a file starts when it is first found, or when its rows were moved to a merged shard; that of an
+    unfinished one, which a killed run left, when it was last written.
     """
     sizes = {entry.key: entry.size for entry in data.list(SHARDS) if entry.key.endswith(".parquet")}
+    since = (datetime.now(UTC) - age).timestamp()
+    unfinished = {entry.key: entry.size for entry in data.leftovers(SHARDS) if entry.modified <= since}
     unreferenced, due = mark_unreferenced(database, sizes, age)
+    sizes |= unfinished
+    unreferenced, due = [*unreferenced, *unfinished], [*due, *unfinished]
     if remove:
         for key in due:
             data.delete(key)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from fashion_pipeline import parts
 from fashion_pipeline.catalog.embedded_install import PORT
 from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.line.image_care import collect_garbage
+from fashion_pipeline.line.prune import prune
+from fashion_pipeline.line.shards import collect_shards
 from fashion_pipeline.settings import Settings, load_settings
 from fashion_pipeline_tests.conftest import ROOT
 from fashion_pipeline_tests.crash.runner import Order
@@ -284,11 +287,14 @@ class Side:
         return observe(self.settings, self.world.stores)
 
     def garbage(self) -> list[str]:
-        """Collect what killed runs left; what stays although nothing needs it."""
+        """Collect what killed runs left, as upkeep does; what stays although nothing needs it."""
         self.keep_postgres()
         settings = self.settings
         database, data = parts.open_database(settings), parts.open_data(settings)
         try:
+            tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+            prune(database, data, tomorrow, per_product={}, delete=True)
+            collect_shards(database, data, age=timedelta(0), remove=True)
             collect_garbage(database, ImageStore(data), older_than_days=-1, delete=True)
         finally:
             database.dispose()
