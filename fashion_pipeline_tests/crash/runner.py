@@ -24,6 +24,7 @@ from typing import Any
 import dagster as dg
 import open_clip  # noqa: F401 - what the model needs, imported before forking
 import torch  # noqa: F401
+from sqlalchemy import text
 
 from fashion_pipeline.catalog.image_care import retry_failed
 from fashion_pipeline.catalog.migrate import migrate
@@ -80,7 +81,15 @@ def work(order: Order, watch: Watch) -> dict[str, Any]:
     watch.begin()
     enter_home(settings)
     if order.task == "retry":
-        found = retry_failed(open_database(settings), order.store)
+        database = open_database(settings)
+        with database.connection() as connection:
+            passing = list(
+                connection.scalars(
+                    text("SELECT DISTINCT error FROM images WHERE status = 'failed_transient'")
+                )
+            )
+        # Without classes those that failed for good would be asked, too, which the twin does not.
+        found = retry_failed(database, order.store, errors=passing)
         return {"retried": found.total()}
     with dg.DagsterInstance.get() as instance:
         if order.task == "prepare":

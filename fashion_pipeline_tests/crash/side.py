@@ -270,7 +270,7 @@ class Side:
         return self.start(step).end(RUN_SECONDS)
 
     def retry_pictures(self, step: Step) -> int:
-        """`fashion-pipeline images retry`: make the failed pictures of the store due at once."""
+        """`fashion-pipeline images retry --error ...`: pictures of the store whose failure may pass are due at once."""
         told = self.start(step, task="retry").end(RUN_SECONDS).told
         assert told is not None, self.log()
         return int(told["retried"])
