@@ -297,9 +297,8 @@ def _row(outcome: FetchOutcome, day: date, asked_at: datetime) -> tuple[Any, ...
     wait = max(FIRST_BACKOFF, timedelta(seconds=outcome.retry_after or 0))
     return (
         outcome.key,
-        redact(
-            outcome.url
-        ),  # the whole URL stands with the product; here it is for people, and may hold a token
+        # The whole URL stands with the product; here it is for people, and may hold a token.
+        redact(outcome.url),
         sha256_bytes(outcome.url.encode()),
         urlsplit(outcome.url).hostname or "",
         str(outcome.status) if failed else "fetched",

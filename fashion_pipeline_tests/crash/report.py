@@ -2,6 +2,7 @@
 
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +22,18 @@ def summary(report: Report) -> str:
     )
 
 
+def _table(faults: list[str], columns: list[str], counts: Callable[[str], list[int]]) -> list[str]:
+    """A row of counts per fault; zeros stay empty."""
+    return [
+        f"| fault | {' | '.join(columns)} |",
+        f"|---|{'---:|' * len(columns)}",
+        *(
+            f"| {FAULTS[name].words} | {' | '.join(str(each or '') for each in counts(name))} |"
+            for name in faults
+        ),
+    ]
+
+
 def write_report(report: Report, target: Path) -> None:
     """Write the tables of faults by outcome and by stage."""
     ended = Counter((each.fault, each.ended) for each in report.strikes)
@@ -37,24 +50,16 @@ def write_report(report: Report, target: Path) -> None:
         "",
         "## What became of the runs that were struck",
         "",
-        "| fault | hits | " + " | ".join(ENDS) + " |",
-        "|---|---:|" + "---:|" * len(ENDS),
-        *(
-            f"| {FAULTS[name].words} | {sum(ended[name, end] for end in ENDS)} | "
-            + " | ".join(str(ended[name, end] or "") for end in ENDS)
-            + " |"
-            for name in hit
+        *_table(
+            hit,
+            ["hits", *ENDS],
+            lambda name: [sum(ended[name, end] for end in ENDS), *(ended[name, end] for end in ENDS)],
         ),
         "",
         "## Where they were struck",
         "",
-        "| fault | " + " | ".join(f"`{stage}`" for stage in STAGES) + " |",
-        "|---|" + "---:|" * len(STAGES),
-        *(
-            f"| {FAULTS[name].words} | "
-            + " | ".join(str(stages[name, stage] or "") for stage in STAGES)
-            + " |"
-            for name in hit
+        *_table(
+            hit, [f"`{stage}`" for stage in STAGES], lambda name: [stages[name, stage] for stage in STAGES]
         ),
         "",
     ]
