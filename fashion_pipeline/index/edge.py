@@ -6,8 +6,8 @@
     locks/                            one lock per collection and one for names; never removed
 
 The engine lets one process at a time open a shard, and merely trying to open a held one spoils the
-owner's next flush. So every open..close happens under our own lock, once per batch of work, and the
-write-ahead log is on: what a call acknowledged survives `kill -9`.
+owner's next flush. So every open..close happens under our own lock, which an unused shard gives up as soon as
+somebody waits for it (`edge_kept`), and the write-ahead log is on: what a call acknowledged survives `kill -9`.
 """
 
 import os
@@ -27,8 +27,9 @@ import qdrant_edge as engine
 from fashion_pipeline.errors import CollectionError
 from fashion_pipeline.index.collection import check_name, check_same, check_unserved, metadata_of
 from fashion_pipeline.index.edge_folder import EdgeFolder
+from fashion_pipeline.index.edge_kept import KeptShards
 from fashion_pipeline.index.edge_query import filter_of, payload_selector, run_grouped_query, run_query
-from fashion_pipeline.index.edge_shard import HeldShard, translated
+from fashion_pipeline.index.edge_shard import HeldShard, create_shard, index_operations, translated
 from fashion_pipeline.index.points import as_uuid, stacked
 from fashion_pipeline.index.types import (
     CollectionInfo,
@@ -55,16 +56,6 @@ _PAGE = 50_000
 _READ_TIMEOUT = 10.0
 _WRITE_TIMEOUT = 60.0
 
-#: `optimize` builds HNSW from 200,000 points of 768 floats on: below that the scan is as fast
-#: and the graph costs minutes.
-_HNSW_FROM_KILOBYTES = 600_000
-
-_COSINE = engine.Distance.Cosine
-_INDEX_TYPES = {
-    "keyword": engine.PayloadSchemaType.Keyword,
-    "float": engine.PayloadSchemaType.Float,
-}
-
 
 class EdgeStore:
     """`VectorStore` in a folder. Safe between threads and processes; one of them works at a time."""
@@ -76,6 +67,7 @@ class EdgeStore:
         self._read_timeout = read_timeout
         self._write_timeout = write_timeout
         self._local = threading.local()
+        self._kept = KeptShards()
         self._counting = threading.Lock()
         self._written = 0
 
@@ -120,7 +112,7 @@ class EdgeStore:
 
     @contextmanager
     def _held(self, name: str, purpose: str, timeout: float) -> Iterator[HeldShard]:
-        """The open shard behind a name: this thread's session's, else opened for the block."""
+        """The open shard behind a name: this thread's session's, else one that is kept open or opened now."""
         mine = self._mine()
         collection = self._folder.resolve(check_name(name))
         held = mine.get(collection)
@@ -128,14 +120,21 @@ class EdgeStore:
             held.give_way()
             yield held
             return
-        held = HeldShard(self._folder, collection, purpose, timeout)
-        held.open()
+        held = self._kept.take(collection)
+        if held is None:
+            held = HeldShard(self._folder, collection, purpose, timeout)
+            held.open()
+        else:
+            held.reuse(purpose, timeout)
         mine[collection] = held
         try:
             yield held
+        except BaseException:
+            held.close()
+            raise
         finally:
             del mine[collection]
-            held.close()
+        self._kept.put(held)
 
     def _mine(self) -> dict[str, HeldShard]:
         if getattr(self._local, "pid", None) != os.getpid():
@@ -208,31 +207,18 @@ class EdgeStore:
             lacking = {field: kind for field, kind in spec.payload_indexes.items() if field not in have}
             if lacking:
                 with self._held(name, "adding payload indexes", self._write_timeout) as held:
-                    for operation in _index_operations(lacking):
+                    for operation in index_operations(lacking):
                         held.update(operation, 1)
                 self._folder.save_metadata(name, {**stored, "payload_indexes": {**have, **lacking}})
             return False
 
     def _create(self, name: str, spec: CollectionSpec) -> None:
         path = self._folder.shard(name)
-        config = engine.EdgeConfig(
-            # Cold: else each opening reads all vectors into memory, 3 GB at a million points.
-            vectors=engine.EdgeVectorParams(size=spec.dimension, distance=_COSINE, memory=engine.Memory.Cold),
-            payload_memory=engine.Memory.Cold if spec.on_disk_payload else engine.Memory.Cached,
-            optimizers=engine.EdgeOptimizersConfig(indexing_threshold=_HNSW_FROM_KILOBYTES),
-            wal_enabled=True,
-        )
         lock = self._folder.lock(name)
         with lock.held(f"creating collection {name}", self._write_timeout), translated(name):
             shutil.rmtree(path, ignore_errors=True)  # left by a crash before metadata.json was written
             path.mkdir(parents=True)
-            shard = engine.EdgeShard.create(str(path), config)
-            try:
-                for operation in _index_operations(spec.payload_indexes):
-                    shard.update(operation)
-                shard.flush()
-            finally:
-                shard.close()
+            create_shard(path, spec)
             self._folder.save_metadata(
                 name,
                 {
@@ -408,13 +394,9 @@ class EdgeStore:
             return held.shard.optimize()
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """Close what was kept open for the next call."""
+        self._kept.close()
 
     def _count(self, points: int) -> None:
         with self._counting:
             self._written += points
-
-
-def _index_operations(indexes: Mapping[str, IndexType]) -> Iterator[engine.UpdateOperation]:
-    for field, kind in indexes.items():
-        yield engine.UpdateOperation.create_field_index(field, _INDEX_TYPES[kind])

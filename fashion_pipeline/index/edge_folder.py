@@ -60,6 +60,14 @@ class EdgeFolder:
             ) from error
         return found
 
+    def identity(self, collection: str) -> tuple[int, int] | None:
+        """What tells a collection's record from one that took its place: inode and time of writing in ns."""
+        try:
+            found = (self.root / "collections" / collection / "metadata.json").stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
     def save_metadata(self, collection: str, metadata: dict[str, Any]) -> None:
         """Record a collection; from here on it exists."""
         content = orjson.dumps(metadata, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,8 +28,10 @@ class FileLock:
         self._turn = folder / f"{name}.turn"
 
     @contextmanager
-    def held(self, purpose: str, timeout: float) -> Iterator[None]:
+    def held(self, purpose: str, timeout: float) -> Iterator[Callable[[str], None]]:
         """Hold the lock for the block; `purpose` is what a waiter reads about its holder.
+
+        The block gets a function that tells another purpose from then on.
 
         Raises:
             TransientError: it was not free within `timeout` seconds; the message says who holds it.
@@ -43,7 +45,7 @@ class FileLock:
                 fcntl.flock(turn, fcntl.LOCK_UN)
             try:
                 _write(lock, _introduction(purpose))
-                yield
+                yield lambda purpose: _write(lock, _introduction(purpose))
             finally:
                 _write(lock, b"")
                 # By hand, not by closing: a child forked meanwhile shares the descriptor and would keep it.

@@ -1,6 +1,7 @@
 """The embedded store between threads and processes, and after a `kill -9`."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from fashion_pipeline.errors import CollectionError, PermanentError, TransientError
 from fashion_pipeline.index.edge import EdgeStore
+from fashion_pipeline.index.edge_shard import HeldShard
 from fashion_pipeline.index.types import Point
 from fashion_pipeline_tests.index.making import FEW_INDEXES, id_of, point, points, spec, vector_of
 from fashion_pipeline_tests.index.worker import BATCH
@@ -107,6 +109,74 @@ def test_a_refused_reader_does_not_spoil_the_owner(edge: EdgeStore, tmp_path: Pa
     assert hasty.count("c") == 40
 
 
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The shards that this process opens from here on."""
+    found: list[str] = []
+    real = HeldShard.open
+
+    def counted(self: HeldShard) -> None:
+        found.append(self.name)
+        real(self)
+
+    monkeypatch.setattr(HeldShard, "open", counted)
+    return found
+
+
+def test_an_unused_shard_stays_open_for_the_next_call(
+    edge: EdgeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge.ensure_collection(spec("c"))
+    opens = opened(monkeypatch)
+    edge.upsert("c", points(5))
+    found = []
+    reader = threading.Thread(target=lambda: found.append(edge.count("c")))
+    reader.start()
+    reader.join()
+    assert found == [5]
+    assert opens == ["c"]
+    edge.close()
+    assert edge.count("c") == 5
+    assert opens == ["c", "c"]
+
+
+def test_an_unused_shard_is_given_to_whoever_waits(edge: EdgeStore, spawn: Spawn) -> None:
+    edge.ensure_collection(spec("c"))
+    edge.upsert("c", points(5))
+    for _ in range(3):
+        other = spawn("write", "c", "other", 2)
+        assert finish(other) == ["0", "1"]
+        assert edge.query("c", vector_of(1), limit=1)
+    assert edge.count("c") == 5 + 2 * BATCH
+
+
+def test_an_unused_shard_is_closed_after_a_while(
+    edge: EdgeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fashion_pipeline.index.edge_kept.KEEP_SECONDS", 0.0)
+    edge.ensure_collection(spec("c"))
+    edge.upsert("c", points(5))
+    lock = tmp_path / "qdrant" / "locks" / "collection-c.lock"
+    deadline = time.monotonic() + 10
+    while lock.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert lock.read_bytes() == b""
+
+
+def test_a_restored_collection_is_opened_anew(edge: EdgeStore, tmp_path: Path) -> None:
+    folder = tmp_path / "qdrant" / "collections" / "c"
+    edge.ensure_collection(spec("c"))
+    edge.upsert("c", points(5))
+    edge.close()
+    shutil.copytree(folder, tmp_path / "backup")
+    edge.upsert("c", points(5, start=5))
+    assert edge.count("c") == 10
+    shutil.rmtree(folder)
+    with pytest.raises(CollectionError, match="no collection 'c'"):
+        edge.count("c")
+    shutil.copytree(tmp_path / "backup", folder)
+    assert edge.count("c") == 5
+
+
 def test_a_long_session_lets_a_search_in(edge: EdgeStore, spawn: Spawn) -> None:
     edge.ensure_collection(spec("c"))
     hog = spawn("hog", "c", "hog", 150)
@@ -180,6 +250,23 @@ def test_a_forked_child_keeps_away_from_its_parents_shard(edge: EdgeStore, tmp_p
     assert edge.count("c") == 10
 
 
+def test_a_forked_child_does_not_inherit_an_unused_shard(edge: EdgeStore) -> None:
+    edge.ensure_collection(spec("c"))
+    edge.upsert("c", points(5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forking with threads
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            edge.upsert("c", points(5, start=5))
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert edge.count("c") == 10
+
+
 def test_a_crash_while_creating_is_mended(edge: EdgeStore, tmp_path: Path) -> None:
     shard = tmp_path / "qdrant" / "collections" / "c" / "shard"
     shard.mkdir(parents=True)
@@ -228,7 +315,7 @@ def test_optimize_keeps_the_points_and_drops_the_deleted(edge: EdgeStore) -> Non
 
 
 def test_hnsw_is_built_from_its_threshold_on(edge: EdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fashion_pipeline.index.edge._HNSW_FROM_KILOBYTES", 1000)
+    monkeypatch.setattr("fashion_pipeline.index.edge_shard._HNSW_FROM_KILOBYTES", 1000)
     edge.ensure_collection(spec("c"))
     edge.upsert("c", points(600))
     assert edge.describe("c").indexed_vectors == 0
