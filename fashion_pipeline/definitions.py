@@ -11,6 +11,7 @@ from fashion_pipeline.defs import alerts, housekeeping, index_jobs, jobs, logger
 from fashion_pipeline.defs.assets import catalog, feeds, index, pictures, reports
 from fashion_pipeline.defs.checks import line as line_checks
 from fashion_pipeline.defs.checks import reports as report_checks
+from fashion_pipeline.defs.executor import one_process
 from fashion_pipeline.defs.partitions import line_partitions
 from fashion_pipeline.defs.resources import (
     DatabaseResource,
@@ -66,8 +67,7 @@ def build_definitions(
             "vectors": VectorStoreResource(environment=given),
             "encoder": EncoderResource(environment=given),
         },
-        # A process per step would import everything and load the model anew for each step.
-        executor=dg.in_process_executor,
+        executor=one_process,
     )
 
 

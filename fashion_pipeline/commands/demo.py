@@ -24,6 +24,7 @@ from fashion_pipeline.catalog.migrate import migrate
 from fashion_pipeline.commands.console import wide_console
 from fashion_pipeline.commands.search import SearchRequest, run_search
 from fashion_pipeline.definitions import build_definitions
+from fashion_pipeline.defs.executor import keep_connections
 from fashion_pipeline.defs.housekeeping import set_pool_limits
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.defs.policies import INTERRUPTED
@@ -81,6 +82,7 @@ def run_demo(settings: Settings, query: str) -> int:
     lines: list[RunLine] = []
     with dg.DagsterInstance.get() as instance, _progress(console, 3 + len(DAYS) * len(stores)) as step:
         definitions = build_definitions()
+        keep_connections(instance)
         set_pool_limits(instance)
         step("the collection in Qdrant")
         _run(definitions, instance, "collection")

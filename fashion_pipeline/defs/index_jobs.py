@@ -4,6 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from fashion_pipeline.defs import metadata as md
+from fashion_pipeline.defs.executor import one_process
 from fashion_pipeline.defs.policies import (
     CANDIDATE,
     GPU_POOL,
@@ -144,7 +145,7 @@ def build(stores: FeedsConfig) -> list[dg.JobDefinition]:
         name="fill_candidate",
         partitions_def=dg.StaticPartitionsDefinition([store.id for store in stores.stores]),
         tags={PRIORITY: CANDIDATE, MAX_RUNTIME: LINE_SECONDS},
-        executor_def=dg.in_process_executor,
+        executor_def=one_process,
         description=(
             "Fill the candidate that the settings name (FASHION_PIPELINE_MODEL, shards in QDRANT_TUNING): "
             "one store a run, so backfill it over all stores, again until nothing waits. The line goes first."
@@ -156,7 +157,7 @@ def build(stores: FeedsConfig) -> list[dg.JobDefinition]:
     @dg.job(
         name="promote",
         tags={MAX_RUNTIME: LINE_SECONDS},
-        executor_def=dg.in_process_executor,
+        executor_def=one_process,
         description="Point the alias at the candidate once it is complete, reconciled, green and finds as well.",
     )
     def promotion() -> None:
@@ -165,7 +166,7 @@ def build(stores: FeedsConfig) -> list[dg.JobDefinition]:
     @dg.job(
         name="rollback",
         tags={MAX_RUNTIME: LINE_SECONDS},
-        executor_def=dg.in_process_executor,
+        executor_def=one_process,
         description="Point the alias back at the collection that served before.",
     )
     def back() -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from fashion_pipeline import parts
 from fashion_pipeline.catalog.engine import Database
@@ -23,16 +23,22 @@ from fashion_pipeline.version import pipeline_version
 
 
 class SettingsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where a resource takes its settings from: the environment, read when a run starts."""
+    """Where a resource takes its settings from: the environment, read once in a run."""
 
     environment: dict[str, str] = Field(
         default_factory=dict,
         description="settings to use in place of the process's environment; empty in deployments",
     )
 
+    _of_run: Settings | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Read the settings of a run that starts."""
+        self._of_run = load_settings(self.environment or None)
+
     def settings(self) -> Settings:
-        """The settings as they are now."""
-        return load_settings(self.environment or None)
+        """The settings of the run; outside of one, as they are now."""
+        return self._of_run or load_settings(self.environment or None)
 
     def environ(self) -> Mapping[str, str]:
         """What answers `${NAME}` references of feeds.yaml."""

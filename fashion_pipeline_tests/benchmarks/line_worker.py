@@ -20,6 +20,7 @@ import dagster as dg
 import numpy as np
 
 from fashion_pipeline.definitions import build_definitions
+from fashion_pipeline.defs.executor import keep_connections
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.defs.resources import EncoderResource
 from fashion_pipeline.embeddings.encoder import Encoder
@@ -159,6 +160,8 @@ def main() -> None:
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     failures: list[str] = []
     with dg.DagsterInstance.get() as instance:
+        # As a run's own process does, which this one stands for.
+        keep_connections(instance)
         started = time.time()
         for key in keys:
             result = job.execute_in_process(

@@ -29,6 +29,7 @@ from sqlalchemy import text
 from fashion_pipeline.catalog.image_care import retry_failed
 from fashion_pipeline.catalog.migrate import migrate
 from fashion_pipeline.definitions import build_definitions
+from fashion_pipeline.defs.executor import keep_connections
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.embeddings import encoder, pipeline  # noqa: F401
 from fashion_pipeline.home import enter_home, project_root
@@ -94,6 +95,7 @@ def work(order: Order, watch: Watch) -> dict[str, Any]:
     with dg.DagsterInstance.get() as instance:
         if order.task == "prepare":
             migrate(open_database(settings), project_root() / "alembic.ini")
+        keep_connections(instance)
         free_slots(instance)
         run_id = str(uuid.uuid4())
         watch.follow(instance, run_id)

@@ -13,6 +13,7 @@ import pytest
 from fashion_pipeline.catalog.models import FeedSnapshot, Image, IndexEntry, Product
 from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
 from fashion_pipeline.definitions import build_definitions
+from fashion_pipeline.defs.executor import one_process
 from fashion_pipeline.defs.policies import HEALTH_FRESHNESS, LINE_SECONDS
 from fashion_pipeline.embeddings.shards import shard_schema
 from fashion_pipeline.errors import SettingsError
@@ -209,7 +210,7 @@ def test_jobs_hold_what_their_names_say(definitions: dg.Definitions) -> None:
     for name in JOBS:
         job = definitions.resolve_job_def(name)
         found[name] = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
-        assert job.executor_def is dg.in_process_executor
+        assert job.executor_def is one_process
         assert (job.partitions_def is not None) == (name == "line")
         assert job.description
     assert found == JOBS
