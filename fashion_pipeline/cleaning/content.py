@@ -6,10 +6,11 @@ in place of their URLs, so that a changed `?v=` is no change. Fields are joined 
 by U+001E, which no cleaned text holds.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fashion_pipeline.cleaning.schema import CONTENT_FIELDS
 from fashion_pipeline.cleaning.urls import image_key
@@ -37,21 +38,19 @@ def _digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=_DIGEST_SIZE).hexdigest()
 
 
-def hash_clean_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """The content hash of rows of the clean schema, recomputed from their values."""
-    for row in rows:
-        text = {name: [_as_text(name, row)] for name in HASHED_FIELDS}
-        yield hash_rows(text, 1)[0]
+def hash_clean_batch(batch: pa.RecordBatch) -> list[str]:
+    """The content hash of each row of the clean schema, recomputed from their values."""
+    columns = {name: _as_text(name, batch) for name in HASHED_FIELDS}
+    return hash_rows(columns, batch.num_rows)
 
 
-def _as_text(name: str, row: Mapping[str, Any]) -> str:
-    value = row[name]
-    if name == "image_url":
-        return row["image_key"] or ""
-    if value is None:
-        return ""
-    if name == "additional_image_urls":
-        return "\x1e".join(map(image_key, value))
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)
+def _as_text(name: str, batch: pa.RecordBatch) -> list[str]:
+    column = batch.column("image_key" if name == "image_url" else name)
+    if column.null_count == len(column):
+        return [""] * len(column)
+    if pa.types.is_list(column.type):
+        return ["\x1e".join(map(image_key, urls)) if urls else "" for urls in column.to_pylist()]
+    if pa.types.is_timestamp(column.type):
+        return ["" if moment is None else moment.isoformat() for moment in column.to_pylist()]
+    texts: list[str] = pc.fill_null(column.cast(pa.string()), "").to_pylist()
+    return texts

@@ -4,26 +4,26 @@ Cleaning makes files that keep it; this reads them back, so that a file that was
 by another version is found before it is applied.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fashion_pipeline.cleaning.content import hash_clean_rows
+from fashion_pipeline.cleaning.content import hash_clean_batch
 from fashion_pipeline.cleaning.currencies import currencies
 from fashion_pipeline.cleaning.duplicates import Registry
-from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA
+from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA, PRICE
 
 #: Rows in memory at once.
 _BATCH_ROWS = 8_192
 #: Examples that a violation names.
 _EXAMPLES = 3
-_HASH = re.compile(r"[0-9a-f]{32}")
+_HASH = "^[0-9a-f]{32}$"
 _COUNTED = ("records", "yielding", "broken", "items", "clean", "rejected", "duplicates", "deletions")
 
 
@@ -132,25 +132,21 @@ def _same_type(found: pa.DataType, expected: pa.DataType) -> bool:
 def _row_violations(file: pq.ParquetFile) -> list[str]:
     found: dict[str, _Violation] = {}
     registry = Registry()
-
-    def note(what: str, row: dict[str, Any]) -> None:
-        violation = found.setdefault(what, _Violation())
-        violation.count += 1
-        if len(violation.examples) < _EXAMPLES:
-            violation.examples.append(f"{row['external_id']!r} ({row['place']})")
-
-    required = [column.name for column in CLEAN_SCHEMA if not column.nullable]
     for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-        rows = batch.to_pylist()
-        registry.add([row["external_id"] or "" for row in rows], ["0" * 16] * len(rows))
-        for row, content_hash in zip(rows, hash_clean_rows(rows), strict=True):
-            for name in required:
-                if row[name] is None:
-                    note(f"null in required column {name!r}", row)
-            for what in _value_violations(row, content_hash):
-                note(what, row)
+        ids, places = batch.column("external_id"), batch.column("place")
+        named = pc.fill_null(ids, "").to_pylist()
+        registry.add(named, ["0" * 16] * len(named))
+        for what, wrong in _broken_rules(batch):
+            rows = np.flatnonzero(pc.fill_null(wrong, False).to_numpy(zero_copy_only=False))
+            if len(rows):
+                violation = found.setdefault(what, _Violation())
+                violation.count += len(rows)
+                violation.examples += [
+                    f"{ids[row].as_py()!r} ({places[row].as_py()})" for row in rows.tolist()[:_EXAMPLES]
+                ]
     messages = [
-        f"{what}: {entry.count:,} rows, e.g. {', '.join(entry.examples)}" for what, entry in found.items()
+        f"{what}: {entry.count:,} rows, e.g. {', '.join(entry.examples[:_EXAMPLES])}"
+        for what, entry in found.items()
     ]
     verdict = registry.judge() if len(registry) else None
     if verdict is not None:
@@ -158,21 +154,24 @@ def _row_violations(file: pq.ParquetFile) -> list[str]:
     return messages
 
 
-def _value_violations(row: dict[str, Any], content_hash: str) -> Iterator[str]:
-    price, sale = row["price"], row["sale_price"]
-    if price is not None and price <= 0:
-        yield "price is not above zero"
-    if sale is not None and (sale <= 0 or (price is not None and sale >= price)):
-        yield "sale_price is not between zero and price"
-    if row["currency"] is not None and row["currency"] not in currencies():
-        yield "currency is no ISO 4217 code"
-    starts, ends = row["sale_starts_at"], row["sale_ends_at"]
-    if starts is not None and ends is not None and ends <= starts:
-        yield "sale window ends before it starts"
-    if row["content_hash"] is not None and row["content_hash"] != content_hash:
-        shape = (
-            "content_hash does not fit the content"
-            if _HASH.fullmatch(row["content_hash"])
-            else "content_hash is no hash"
-        )
-        yield shape
+def _broken_rules(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.BooleanArray]]:
+    """Each rule with a mask of the rows that break it, null where it says nothing of a row."""
+    for column in CLEAN_SCHEMA:
+        if not column.nullable:
+            yield f"null in required column {column.name!r}", pc.is_null(batch.column(column.name))
+    price, sale = batch.column("price"), batch.column("sale_price")
+    nothing = pa.scalar(0, PRICE)
+    yield "price is not above zero", pc.less_equal(price, nothing)
+    outside = pc.or_kleene(pc.less_equal(sale, nothing), pc.greater_equal(sale, price))
+    yield "sale_price is not between zero and price", outside
+    codes = pa.array(sorted(currencies()))
+    currency = batch.column("currency")
+    unknown = pc.and_(pc.is_valid(currency), pc.invert(pc.is_in(currency, codes)))
+    yield "currency is no ISO 4217 code", unknown
+    ends = pc.less_equal(batch.column("sale_ends_at"), batch.column("sale_starts_at"))
+    yield "sale window ends before it starts", ends
+    told = batch.column("content_hash")
+    other = pc.not_equal(told, pa.array(hash_clean_batch(batch), pa.string()))
+    shaped = pc.match_substring_regex(told, _HASH)
+    yield "content_hash does not fit the content", pc.and_(other, shaped)
+    yield "content_hash is no hash", pc.and_(other, pc.invert(shaped))

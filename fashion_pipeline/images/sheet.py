@@ -132,16 +132,19 @@ def encode_within(image: Image.Image, max_bytes: int) -> tuple[bytes, str]:
     Raises:
         ValueError: not even a small one fits.
     """
-    best: bytes | None = None
     for scale in SCALES:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         scaled = image if scale == 1.0 else image.resize(size, Image.Resampling.LANCZOS)
-        for quality in QUALITIES:
-            target = BytesIO()
-            scaled.save(target, "WEBP", quality=quality)
-            if target.tell() > max_bytes:
-                break
-            best = target.getvalue()
-        if best is not None:
-            return best, "image/webp"
+        # The least first: where it is too large, so is every other.
+        least, *better = QUALITIES
+        best = _webp(scaled, least)
+        if len(best) <= max_bytes:
+            tried = (_webp(scaled, quality) for quality in reversed(better))
+            return next((each for each in tried if len(each) <= max_bytes), best), "image/webp"
     raise ValueError(f"a picture of {image.width} x {image.height} pixels does not fit in {max_bytes} bytes")
+
+
+def _webp(image: Image.Image, quality: int) -> bytes:
+    target = BytesIO()
+    image.save(target, "WEBP", quality=quality)
+    return target.getvalue()

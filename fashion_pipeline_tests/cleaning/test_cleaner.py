@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fashion_pipeline.cleaning.cleaner import Cleaner
-from fashion_pipeline.cleaning.content import HASHED_FIELDS, hash_clean_rows
+from fashion_pipeline.cleaning.content import HASHED_FIELDS, hash_clean_batch
 from fashion_pipeline.cleaning.reasons import Reason, RowWarning
 from fashion_pipeline.cleaning.schema import CLEAN_SCHEMA, DELETION_SCHEMA, REJECTED_SCHEMA
 from fashion_pipeline.cleaning.urls import image_key
@@ -439,7 +439,7 @@ def test_any_items_give_the_schemas_and_add_up(items: list[dict[str, Any]]) -> N
     assert sorted(records) == list(range(1, len(items) + 1))
     assert all(row["reasons"] for row in cleaned.rejected.to_pylist())
     rows = cleaned.rows.to_pylist()
-    assert list(hash_clean_rows(rows)) == [row["content_hash"] for row in rows]
+    assert hash_clean_batch(cleaned.rows) == [row["content_hash"] for row in rows]
     for row in rows:
         assert row["price"] > 0
         assert row["sale_price"] is None or 0 < row["sale_price"] < row["price"]
