@@ -73,12 +73,14 @@ _MAIN = """
 """
 _FURTHER = "UNION ALL SELECT image_key, url, changed_at FROM further_pictures WHERE image_key > :after"
 
-# What is forbidden is looked at each time: it costs no request, and the settings may allow it by now.
+# What is forbidden is looked at each time: it costs no request, and the settings may allow it by now. What
+# robots.txt forbade is due once it is not asked any more.
 _DUE_ROW = """
     i.image_key IS NULL
     OR (i.status = 'fetched' AND i.checked_on + :recheck <= :day)
     OR (i.status = 'failed_transient' AND i.next_attempt_at <= now())
     OR i.error = 'forbidden_address'
+    OR (i.error = 'robots_disallowed' AND (NOT :obey_robots OR i.host = ANY(CAST(:own_hosts AS text[]))))
 """
 # On most days next to nothing: what is known and whose products did not change needs no second look. Then the
 # whole store is fastest read at once; where there is a next page, much is due, and pages are read in order.
@@ -157,7 +159,14 @@ class WorkList:
 
 @contextmanager
 def work_list(
-    database: Database, store_id: str, day: date, *, recheck_after_days: int, per_product: int = 1
+    database: Database,
+    store_id: str,
+    day: date,
+    *,
+    recheck_after_days: int,
+    per_product: int = 1,
+    obey_robots: bool = True,
+    own_hosts: Iterable[str] = (),
 ) -> Iterator[WorkList]:
     """The work list of a store; it holds one connection until it is left.
 
@@ -167,8 +176,16 @@ def work_list(
         day: the day for which the store is brought up to date; pictures get due by it.
         recheck_after_days: age at which a known picture is asked for again.
         per_product: pictures of a product: its main one, then additional ones in the feed's order.
+        obey_robots: whether robots.txt is obeyed.
+        own_hosts: hosts whose robots.txt is not asked.
     """
-    values = {"store": store_id, "day": day, "recheck": recheck_after_days}
+    values = {
+        "store": store_id,
+        "day": day,
+        "recheck": recheck_after_days,
+        "obey_robots": obey_robots,
+        "own_hosts": list(own_hosts),
+    }
     with shown_pictures(database, store_id, per_product) as (connection, pictures):
         yield WorkList(connection, values, pictures)
 

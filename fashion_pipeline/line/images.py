@@ -76,6 +76,8 @@ def fetch_images(
             day,
             recheck_after_days=store.images.recheck_after_days,
             per_product=store.images.per_product,
+            obey_robots=store.images.obey_robots,
+            own_hosts=store.images.own_hosts,
         ) as work,
     ):
         if work.total:
