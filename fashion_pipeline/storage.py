@@ -127,7 +127,8 @@ class DataLocation:
         """
         target = self._path(key)
         if self._local is None:
-            self._fs.pipe_file(target, data)
+            with self._in_bucket():
+                self._fs.pipe_file(target, data)
             return
         folder = os.path.dirname(target)
         temporary = os.path.join(folder, f".{uuid.uuid4().hex}.part")
@@ -184,7 +185,7 @@ class DataLocation:
         with tempfile.TemporaryDirectory(prefix="fashion-pipeline-") as scratch:
             temporary = Path(scratch) / "file"
             yield temporary
-            self._fs.put_file(str(temporary), target)
+            self.adopt(temporary, key)
 
     @contextmanager
     def staging(self, prefix: str) -> Iterator["Staged"]:
@@ -208,7 +209,10 @@ class DataLocation:
         """Make a complete local file the content of `key`; on a file system it is moved, not copied."""
         target = self._path(key)
         if self._local is None:
-            self._fs.put_file(str(path), target)
+            # Its own file would be missing by the same error.
+            path.stat()
+            with self._in_bucket():
+                self._fs.put_file(str(path), target)
             return
         folder = os.path.dirname(target)
         os.makedirs(folder, exist_ok=True)
@@ -260,7 +264,9 @@ class DataLocation:
                     key = Path(path).relative_to(self._local).as_posix()
                     yield Entry(key, stat.st_size, stat.st_mtime)
             return
-        for path, info in self._fs.find(root, detail=True).items():
+        with self._in_bucket():
+            found = self._fs.find(root, detail=True)
+        for path, info in found.items():
             changed = info.get("LastModified") or info.get("mtime") or info.get("last_modified")
             seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed or 0.0)
             yield Entry(path[len(self._prefix) + 1 :], int(info["size"]), seconds)
@@ -279,6 +285,17 @@ class DataLocation:
     def describe(self, key: str) -> str:
         """The place of `key` in words that a person can open: a path or a URL."""
         return self._path(key) if self._local is not None else f"{self.url.rstrip('/')}/{key}"
+
+    @contextmanager
+    def _in_bucket(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            bucket = self._prefix.strip("/").partition("/")[0]
+            raise PermanentError(
+                f"the data location {self.url!r} is not there: there is no bucket {bucket!r}; make it, or mend "
+                "FASHION_PIPELINE_DATA"
+            ) from error
 
     def _missing(self, key: str) -> PermanentError:
         return PermanentError(

@@ -14,6 +14,7 @@ import pytest
 
 from fashion_pipeline.errors import PermanentError, SettingsError
 from fashion_pipeline.storage import DataLocation
+from fashion_pipeline_tests.object_store import S3Bucket
 
 KEY = "raw/store=shop/day=2026-11-02/file"
 
@@ -151,6 +152,20 @@ def test_a_key_never_leads_outside(location: DataLocation, tmp_path: Path, key: 
 def test_an_empty_location_names_its_setting() -> None:
     with pytest.raises(SettingsError, match="FASHION_PIPELINE_DATA"):
         DataLocation("")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_bucket_that_is_not_there_is_named(s3_bucket: S3Bucket) -> None:
+    assert list(DataLocation(s3_bucket.url("data")).list("raw")) == []
+    location = DataLocation("s3://no-such-bucket/data")
+
+    def writes() -> None:
+        with location.writing(KEY) as path:
+            path.write_bytes(b"x")
+
+    for deed in (lambda: location.write(KEY, b"x"), writes, lambda: list(location.list("raw"))):
+        with pytest.raises(PermanentError, match="no bucket 'no-such-bucket'"):
+            deed()
 
 
 def test_opening_a_location_makes_nothing(tmp_path: Path) -> None:

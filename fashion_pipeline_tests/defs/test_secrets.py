@@ -304,4 +304,4 @@ def test_no_key_of_the_object_store_is_told(
         assert found(text, (S3_ID, S3_KEY, *OF_THE_FEED)) == [], place
     for table, row in tables(world):
         assert found(json.dumps(row, default=str), (S3_ID, S3_KEY)) == [], table
-    assert "bucket does not exist" in events
+    assert "there is no bucket 'no-such-bucket'" in events
