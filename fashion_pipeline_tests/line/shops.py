@@ -34,10 +34,12 @@ from fashion_pipeline.embeddings.vectors import EmbeddedBatch, Provenance, Vecto
 from fashion_pipeline.images.limits import FetchLimits
 from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.index.edge import EdgeStore
+from fashion_pipeline.index.tuning import Tuning
 from fashion_pipeline.index.types import Point
 from fashion_pipeline.line.embed import EmbedStageReport, embed_images
 from fashion_pipeline.line.images import ImagesStageReport, fetch_images
 from fashion_pipeline.line.points import PointsReport, Serving, prepare_collection, write_points
+from fashion_pipeline.line.rebuild import RebuildReport, rebuild
 from fashion_pipeline.netguard import AddressPolicy
 from fashion_pipeline_tests.conftest import ROOT, data_location
 from fashion_pipeline_tests.line.conftest import World
@@ -123,6 +125,17 @@ class Shop(World):
             candidate_ref=self.model,
             load=load,
             options=options,
+        )
+
+    def rebuild(self) -> RebuildReport:
+        return rebuild(
+            self.database,
+            self.data,
+            self.index,
+            alias=ALIAS,
+            tuning=Tuning(),
+            pipeline_version="test",
+            stores=[self.name],
         )
 
     def invent_vectors(self, target: Serving | None = None) -> int:

@@ -15,7 +15,6 @@ from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.index_history import baseline, intend_move, moves
 from fashion_pipeline.errors import PermanentError
 from fashion_pipeline.feeds.config import FeedsConfig
-from fashion_pipeline.index.tuning import Tuning
 from fashion_pipeline.line.alias import alias_lock
 from fashion_pipeline.line.health import health_table
 from fashion_pipeline.line.live import (
@@ -32,7 +31,6 @@ from fashion_pipeline.line.live import (
 from fashion_pipeline.line.points import Serving, serving_collection, write_points
 from fashion_pipeline.line.promotion import prepare_candidate, promote, rollback
 from fashion_pipeline.line.quality import Figures, Task
-from fashion_pipeline.line.rebuild import RebuildReport, rebuild
 from fashion_pipeline_tests.conftest import ROOT
 from fashion_pipeline_tests.line.conftest import DAY, item
 from fashion_pipeline_tests.line.shops import ALIAS, Shop, copy_sparse, other_model_folder
@@ -69,18 +67,6 @@ def promoted(shop: Shop, wanted: Wanted) -> str:
     return promote(
         shop.database, shop.data, shop.index, wanted=wanted, stores=[shop.name], measure=lambda _: FIGURES
     ).collection
-
-
-def rebuilt(shop: Shop) -> RebuildReport:
-    return rebuild(
-        shop.database,
-        shop.data,
-        shop.index,
-        alias=ALIAS,
-        tuning=Tuning(),
-        pipeline_version="test",
-        stores=[shop.name],
-    )
 
 
 def rolled_back(shop: Shop) -> str:
@@ -132,7 +118,7 @@ def test_a_promotion_that_ended_after_the_move_can_be_rolled_back(shop: Shop, wa
 
 def test_a_rebuild_killed_after_the_move_is_not_gone_on_with_in_the_serving_collection(shop: Shop) -> None:
     first = shop.collection().collection
-    command = [sys.executable, "-m", "fashion_pipeline_tests.line.worker", "anew"]
+    command = [sys.executable, "-m", "fashion_pipeline_tests.line.worker", "rebuild"]
     arguments = [shop.database.url.render_as_string(hide_password=False), str(shop.parts), shop.name]
     with confirming(shop, "PERFORM pg_sleep(300)"):
         with subprocess.Popen([*command, *arguments, shop.model], cwd=ROOT) as child:
@@ -152,7 +138,7 @@ def test_a_rebuild_killed_after_the_move_is_not_gone_on_with_in_the_serving_coll
     assert shop.index.alias(ALIAS) == second
     assert history(shop) == [("rebuild", second, False)]
     before = shop.index.points_written
-    report = rebuilt(shop)
+    report = shop.rebuild()
     assert (report.collection, report.previous, report.resumed) == (f"{first}-r3", second, False)
     assert shop.index.points_written - before == COUNT, "only the third was written"
     assert history(shop) == [("rebuild", second, True), ("rebuild", f"{first}-r3", True)]
@@ -162,9 +148,9 @@ def test_a_rebuild_killed_after_the_move_is_not_gone_on_with_in_the_serving_coll
 def test_the_serving_collection_is_never_filled_even_where_no_history_tells_that_it_serves(
     shop: Shop,
 ) -> None:
-    first = rebuilt(shop).previous
+    first = shop.rebuild().previous
     shop.execute("DELETE FROM alias_moves")
-    report = rebuilt(shop)
+    report = shop.rebuild()
     assert (report.collection, report.previous, report.resumed) == (f"{first}-r3", f"{first}-r2", False)
 
 

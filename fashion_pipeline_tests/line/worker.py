@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fashion_pipeline.catalog.engine import Database
-from fashion_pipeline.index.tuning import Tuning
-from fashion_pipeline.line.rebuild import rebuild
 from fashion_pipeline.line.shards import compact_shards
 from fashion_pipeline_tests.line.conftest import DAY
-from fashion_pipeline_tests.line.shops import ALIAS, Shop
+from fashion_pipeline_tests.line.shops import Shop
 
 
 def say(*words: object) -> None:
@@ -46,17 +44,8 @@ def line(shop: Shop) -> None:
     say("done", report.inserted)
 
 
-def anew(shop: Shop) -> None:
-    report = rebuild(
-        shop.database,
-        shop.data,
-        shop.index,
-        alias=ALIAS,
-        tuning=Tuning(),
-        pipeline_version="test",
-        stores=[shop.name],
-    )
-    say("done", report.collection)
+def rebuild(shop: Shop) -> None:
+    say("done", shop.rebuild().collection)
 
 
 def hold(shop: Shop) -> None:
@@ -69,6 +58,6 @@ def hold(shop: Shop) -> None:
 if __name__ == "__main__":
     stage, url, parts, name, *model = sys.argv[1:]
     stages: dict[str, Callable[[Shop], None]] = {
-        each.__name__: each for each in (images, embed, compact, points, products, line, anew, hold)
+        each.__name__: each for each in (images, embed, compact, points, products, line, rebuild, hold)
     }
     stages[stage](Shop(Database(url), Path(parts), name, model=model[0] if model else ""))
