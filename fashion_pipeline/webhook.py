@@ -12,10 +12,8 @@ from fashion_pipeline.errors import PermanentError, TransientError
 TIMEOUT = 10.0
 
 
-def post(
-    url: str, message: Mapping[str, Any], *, secrets: Iterable[str] = (), seconds: float = TIMEOUT
-) -> None:
-    """POST `message` as JSON; none of `secrets` is in what is sent.
+def post(url: str, message: Mapping[str, Any], *, seconds: float = TIMEOUT) -> None:
+    """POST `message` as JSON.
 
     Redirects are not followed: they would take the message to an address that nobody set.
 
@@ -24,7 +22,7 @@ def post(
         PermanentError: it refuses the message; the error does not hold the URL, which is a secret itself.
     """
     try:
-        status = asyncio.run(_post(url, scrubbed(message, tuple(secrets)), seconds))
+        status = asyncio.run(_post(url, message, seconds))
     except (TimeoutError, OSError, aiohttp.ClientError) as error:
         raise TransientError(
             f"the alert webhook cannot be reached ({type(error).__name__}): the alert is sent again at the next tick"
@@ -48,15 +46,8 @@ async def _post(url: str, message: Any, seconds: float) -> int:
         return answer.status
 
 
-def scrubbed(value: Any, secrets: tuple[str, ...]) -> Any:
-    """`value` with every secret in its texts blanked out."""
-    if isinstance(value, str):
-        for secret in secrets:
-            if secret:
-                value = value.replace(secret, "[secret]")
-        return value
-    if isinstance(value, Mapping):
-        return {name: scrubbed(each, secrets) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [scrubbed(each, secrets) for each in value]
-    return value
+def scrubbed(text: str, secrets: Iterable[str]) -> str:
+    """`text` with every secret in it blanked out."""
+    for secret in secrets:
+        text = text.replace(secret, "[secret]")
+    return text

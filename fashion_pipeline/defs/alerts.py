@@ -1,8 +1,9 @@
 """`alerts`: one message when a store's line breaks, one when it holds again.
 
-An incident is a store whose line failed, or another job that did, until what failed succeeds. Open ones stand
-in the sensor's cursor, so that a store that fails each hour is told once. So do the messages that wait for a
-webhook that is away; one that the webhook refuses is logged and dropped, lest it hold up the others.
+An incident is a store whose line failed, or another job that did (by store where the job is), until what failed
+succeeds. Open ones stand in the sensor's cursor, so that a store that fails each hour is told once. So do the
+messages that wait for a webhook that is away; one that the webhook refuses is logged and dropped, lest it hold up
+the others.
 """
 
 import json
@@ -77,9 +78,8 @@ def build(settings: Settings, environment: Mapping[str, str]) -> dg.SensorDefini
             return dg.SkipReason("FASHION_PIPELINE_ALERT_WEBHOOK is not set")
         url = now.alert_webhook.get_secret_value()
         state = _State.of(context.cursor)
-        opened, closed = state.read(context.instance)
-        messages = [*_broken(opened, now.ui_url), *_mended(closed, now.ui_url)]
-        state.waiting += webhook.scrubbed(messages, now.secrets)
+        opened, closed = state.read(context.instance, now.secrets)
+        state.waiting += [*_broken(opened, now.ui_url), *_mended(closed, now.ui_url)]
         said = _post(context, state.waiting, url)
         context.update_cursor(state.cursor())
         return dg.SkipReason(f"{said}; {len(state.open)} incidents are open")
@@ -135,8 +135,10 @@ class _State:
             {"since": self.since, "seen": sorted(self.seen), "open": incidents, "waiting": self.waiting}
         )
 
-    def read(self, instance: dg.DagsterInstance) -> tuple[list[Incident], list[Incident]]:
-        """Incidents that opened and that closed since the last reading."""
+    def read(
+        self, instance: dg.DagsterInstance, secrets: tuple[str, ...]
+    ) -> tuple[list[Incident], list[Incident]]:
+        """Incidents that opened and that closed since the last reading; none of `secrets` is in them."""
         after = datetime.fromtimestamp(self.since, UTC) - timedelta(seconds=OVERLAP)
         records = instance.get_run_records(
             dg.RunsFilter(statuses=FINISHED, updated_after=after),
@@ -153,9 +155,7 @@ class _State:
             stamps[run.run_id] = record.update_timestamp.replace(tzinfo=UTC).timestamp()
             if run.run_id in self.seen or run.tags.get("dagster/will_retry") == "true":
                 continue
-            store = run.tags.get(f"dagster/partition/{STORE}", "")
-            # By store: what is run again by hand or by a backfill is no run of the job `line`.
-            key = f"store/{store}" if store else f"job/{run.job_name}"
+            store, key = _whose(run)
             if run.status is dg.DagsterRunStatus.SUCCESS:
                 if key not in self.open or not _mends(run, self.open[key]):
                     continue
@@ -164,12 +164,23 @@ class _State:
                 if opened.pop(key, None) is None:
                     closed[key] = incident
             elif key not in self.open:
-                opened[key] = self.open[key] = _incident(instance, run, store)
+                opened[key] = self.open[key] = _incident(instance, run, store, secrets)
                 if key in closed:
                     del closed[key], opened[key]
         self.since = max([self.since, *stamps.values()])
         self.seen = {run_id for run_id, stamp in stamps.items() if stamp >= self.since - OVERLAP}
         return list(opened.values()), list(closed.values())
+
+
+def _whose(run: dg.DagsterRun) -> tuple[str, str]:
+    """The store of a run, if any, and what its incident is known by."""
+    store = run.tags.get(f"dagster/partition/{STORE}")
+    if store:
+        # Not by job: what is run again by hand or by a backfill is no run of the job `line`.
+        return store, f"store/{store}"
+    # That of a job by store.
+    partition = run.tags.get("dagster/partition", "")
+    return partition, f"job/{run.job_name}" + (f"/{partition}" if partition else "")
 
 
 def _mends(run: dg.DagsterRun, incident: Incident) -> bool:
@@ -181,7 +192,9 @@ def _mends(run: dg.DagsterRun, incident: Incident) -> bool:
     return any(incident.step == name or incident.step.startswith(f"{name}_") for name in selected)
 
 
-def _incident(instance: dg.DagsterInstance, run: dg.DagsterRun, store: str) -> Incident:
+def _incident(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, store: str, secrets: tuple[str, ...]
+) -> Incident:
     step, error_class, message = "", "worker lost", "the worker ended before it could say why"
     if run.status is dg.DagsterRunStatus.CANCELED:
         error_class, message = "cancelled", "a person or the machine stopped the run"
@@ -204,7 +217,9 @@ def _incident(instance: dg.DagsterInstance, run: dg.DagsterRun, store: str) -> I
             described = data.user_failure_data.description if data.user_failure_data else None
             message = described or (causes[-1].message if causes else "") or "no message"
     day = run.tags.get(f"dagster/partition/{DAY}", "")
-    return Incident(run.job_name, store, day, run.run_id, step, error_class, message.strip()[:500])
+    # Before it is cut: half a secret would not be found.
+    told = webhook.scrubbed(message.strip(), secrets)[:500]
+    return Incident(run.job_name, store, day, run.run_id, step, error_class, told)
 
 
 def _grouped(incidents: Iterable[Incident]) -> Iterator[list[Incident]]:
@@ -251,7 +266,11 @@ def _message(kind: str, group: list[Incident], lines: list[str], **told: str) ->
 
 
 def _whom(group: list[Incident]) -> str:
-    stores = [f"{each.store} ({each.day})" for each in group if each.store]
+    stores = [
+        f"{each.store} ({each.day})" if each.day else f"{each.store} ({each.job})"
+        for each in group
+        if each.store
+    ]
     if not stores:
         return f"job {group[0].job}"
     more = f" and {len(stores) - NAMED} more" if len(stores) > NAMED else ""

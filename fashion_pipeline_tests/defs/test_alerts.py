@@ -236,13 +236,43 @@ def test_a_second_feed_of_a_day_that_is_refused_is_told_and_ended_by_its_accepta
     assert (message["kind"], message["stores"]) == ("mended", ["alpha"])
 
 
-def test_no_secret_is_posted(web: Web) -> None:
-    webhook.post(
-        f"{web.address}/hook",
-        {"text": "pg://u:planted-password@h failed", "list": ["planted-key"]},
-        secrets=("planted-password", "planted-key", ""),
-    )
-    assert web.posted == [{"text": "pg://u:[secret]@h failed", "list": ["[secret]"]}]
+def test_a_secret_in_an_error_is_neither_posted_nor_kept(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance
+) -> None:
+    sensor = Sensor(web, instance)
+    # What the error is going to name, as if somebody had taken a password for it.
+    secret = f"alpha-{SECOND}.csv"
+    sensor.environ["QDRANT_API_KEY"] = secret
+    sensor.definition = alerts.build(load_settings(sensor.environ), sensor.environ)
+    sensor.tick()
+    assert not world.run("line", day=SECOND, instance=instance).success
+    (message,) = sensor.tick()
+    assert "[secret]" in message["error"]
+    assert "[secret]" in str(sensor.cursor)
+    assert json.loads(str(sensor.cursor))["open"]
+    assert secret not in json.dumps(message) + str(sensor.cursor)
+
+
+def test_a_job_by_store_is_an_incident_of_each_store(
+    world: SmallWorld, web: Web, instance: dg.DagsterInstance
+) -> None:
+    sensor = Sensor(web, instance)
+    sensor.tick()
+    job = world.definitions.resolve_job_def("fill_candidate")
+
+    def ended(store: str, *, well: bool) -> list[tuple[str, list[str]]]:
+        tags = {"dagster/partition": store}
+        run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        if well:
+            event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, job.name)
+            instance.report_dagster_event(event, run.run_id)
+        else:
+            instance.report_run_failed(run)
+        return [(each["kind"], each["stores"]) for each in sensor.tick()]
+
+    assert ended("alpha", well=False) == [("broken", ["alpha"])]
+    assert ended("beta", well=True) == []
+    assert ended("alpha", well=True) == [("mended", ["alpha"])]
 
 
 @pytest.mark.parametrize(("address", "status"), [("", "STOPPED"), ("https://hooks.example/x", "RUNNING")])
