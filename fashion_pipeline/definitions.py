@@ -1,6 +1,5 @@
 """The composition root: settings and feeds.yaml in, one Dagster code location out."""
 
-import os
 import warnings
 from collections.abc import Mapping
 
@@ -20,7 +19,7 @@ from fashion_pipeline.defs.resources import (
     StorageResource,
     VectorStoreResource,
 )
-from fashion_pipeline.settings import load_settings, mounted_secrets
+from fashion_pipeline.settings import load_settings
 
 
 def build_definitions(
@@ -37,8 +36,7 @@ def build_definitions(
     """
     settings = load_settings(environ)
     settings.check()
-    answers = environ if environ is not None else os.environ
-    stores = parts.open_feeds(settings, mounted_secrets(answers) | dict(answers))
+    stores = parts.open_feeds(settings, environ)
     partitions = line_partitions(stores)
     line = jobs.line_job(settings.line_tags)
     others = [*jobs.other_jobs(), housekeeping.housekeeping_job()]

@@ -10,7 +10,7 @@ from fashion_pipeline.catalog.embedded_postgres import EmbeddedPostgres
 from fashion_pipeline.catalog.engine import Database, dispose_shared, same_database, shared_database
 from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.netguard import AddressPolicy
-from fashion_pipeline.settings import Settings
+from fashion_pipeline.settings import Settings, references
 from fashion_pipeline.storage import DataLocation
 
 if TYPE_CHECKING:
@@ -135,11 +135,12 @@ def pipeline_options(settings: Settings) -> "PipelineOptions":
     )
 
 
-def open_feeds(settings: Settings, environ: Mapping[str, str]) -> "FeedsConfig":
-    """The stores of `feeds.yaml`; `environ` answers its references to secrets."""
+def open_feeds(settings: Settings, environ: Mapping[str, str] | None = None) -> "FeedsConfig":
+    """The stores of `feeds.yaml`; `environ` answers its references to secrets, in place of the process's own."""
     from fashion_pipeline.feeds.config import load_feeds
 
-    return load_feeds(settings.feeds_path, environ=environ, variables={"data": settings.data_location})
+    answers = references(environ)
+    return load_feeds(settings.feeds_path, environ=answers, variables={"data": settings.data_location})
 
 
 def address_policy(settings: Settings) -> AddressPolicy:

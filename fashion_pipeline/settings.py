@@ -1,14 +1,15 @@
 """Every environment variable, in one typed model. Read by call (`load_settings`), never at import."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from fashion_pipeline.errors import SettingsError
 
@@ -190,13 +191,12 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values that may stand in no log, message or table."""
-        urls = (self.database_url, self.dagster_pg_url)
         found = [value.get_secret_value() for value in (self.qdrant_api_key, self.alert_webhook) if value]
-        found += [
-            password
-            for url in urls
-            if url is not None and (password := urlsplit(url.get_secret_value()).password)
-        ]
+        for url in (self.database_url, self.dagster_pg_url):
+            password = urlsplit(url.get_secret_value()).password if url is not None else None
+            if password:
+                # As it is written in the URL, and as it is.
+                found += dict.fromkeys((password, unquote(password)))
         return tuple(found)
 
     @property
@@ -298,6 +298,23 @@ def mounted_secrets(environ: Mapping[str, str]) -> dict[str, str]:
         # Kubernetes mounts keep their versions in hidden folders beside the files.
         if path.is_file() and not path.name.startswith(".")
     }
+
+
+def references(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> dict[str, str]:
+    """What answers the `${NAME}` of feeds.yaml: the environment, else `env_file`, else a mounted file.
+
+    Args:
+        environ: used in place of the process's environment and of any file.
+        env_file: read where it exists.
+
+    Raises:
+        SettingsError: the folder of mounted files is not there.
+    """
+    if environ is None:
+        written = DotEnvSettingsSource(Settings, env_file=env_file, case_sensitive=True).env_vars
+        environ = {name: value for name, value in written.items() if value} | dict(os.environ)
+    given = {name: value for name, value in environ.items() if value}
+    return mounted_secrets(given) | given
 
 
 def _folder(path: Path) -> Path:

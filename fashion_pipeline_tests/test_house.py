@@ -64,16 +64,8 @@ INSIDE_FUNCTIONS_ONLY = frozenset({"torch", "torchvision", "open_clip", "transfo
 
 #: Our settings are read in settings.py. These pass the environment on, or shape that of a child process.
 ENVIRONMENT = {
-    "definitions": "gives feeds.yaml's references what answers them",
-    "defs.resources": "the same, at run time",
-    "commands.demo": "the same",
-    "commands.doctor": "the same",
-    "commands.images": "the same",
-    "commands.prune": "the same",
+    "settings": "gives feeds.yaml's references what answers them",
     "commands.model": "the model hub's own variables: HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE",
-    "commands.index": "the same",
-    "commands.backfill": "the same",
-    "commands.retire": "the same",
     "commands.dev": "the environment of `dagster dev`",
     "home": "DAGSTER_HOME is Dagster's variable; puts what Dagster reads into the environment",
     "embeddings.open_clip_folder": "keeps the Hugging Face client off the network while it loads",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fashion_pipeline.errors import SettingsError
-from fashion_pipeline.settings import DEMO_FEEDS, DEMO_MODEL, PREFIX, Settings, load_settings
+from fashion_pipeline.settings import DEMO_FEEDS, DEMO_MODEL, PREFIX, Settings, load_settings, references
 
 SERVER = {
     "FASHION_PIPELINE_PROFILE": "server",
@@ -236,6 +236,23 @@ def test_secrets_may_be_mounted_as_files(tmp_path: Path, monkeypatch: pytest.Mon
     assert read.database_url == found.database_url
     assert read.qdrant_api_key is not None
     assert read.qdrant_api_key.get_secret_value() == "given-key"
+
+
+def test_what_feeds_yaml_refers_to_comes_from_where_the_settings_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment, then .env, then mounted files; also for commands, which Dagster gives no .env."""
+    folder, written = tmp_path / "secrets", tmp_path / ".env"
+    folder.mkdir()
+    for name in ("SHOP_ONE", "SHOP_TWO", "SHOP_THREE"):
+        (folder / name).write_text("mounted\n")
+    written.write_text(f"FASHION_PIPELINE_SECRETS_DIR={folder}\nSHOP_TWO=written\nSHOP_THREE=written\n")
+    monkeypatch.delenv("FASHION_PIPELINE_SECRETS_DIR", raising=False)
+    monkeypatch.setenv("SHOP_THREE", "given")
+    found = references(env_file=written)
+    assert [found[name] for name in ("SHOP_ONE", "SHOP_TWO", "SHOP_THREE")] == ["mounted", "written", "given"]
+    # Where a mapping is given, nothing else is read.
+    assert references({"SHOP_FOUR": "x", "SHOP_FIVE": ""}) == {"SHOP_FOUR": "x"}
 
 
 def test_a_folder_of_secrets_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """`fashion-pipeline backfill`: asks the running Dagster to bring stores and days up to date, one run each."""
 
 import json
-import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ def run_backfill(settings: Settings, request: BackfillRequest, ui_url: str | Non
             f"where is the Dagster UI? Set {PREFIX}UI_URL, or give --ui http://127.0.0.1:3000 "
             "(`fashion-pipeline dev` prints its address)"
         )
-    feeds = parts.open_feeds(settings, os.environ)
+    feeds = parts.open_feeds(settings)
     partitions = _partitions(feeds, request)
     unknown = sorted(set(request.assets) - set(LINE_ASSETS))
     if unknown:

@@ -1,6 +1,5 @@
 """`fashion-pipeline demo`: the whole line on embedded parts, through Dagster runs that the UI shows."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from fashion_pipeline.commands.search import SearchRequest, run_search
 from fashion_pipeline.definitions import build_definitions
 from fashion_pipeline.defs.executor import keep_connections
 from fashion_pipeline.defs.housekeeping import set_pool_limits
+from fashion_pipeline.defs.loggers import QUIET
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.defs.policies import INTERRUPTED
 from fashion_pipeline.demo.stores import DAYS
@@ -78,7 +78,7 @@ def run_demo(settings: Settings, query: str) -> int:
     console.print("starting PostgreSQL, preparing the tables and Dagster's home")
     enter_home(settings)
     migrate(open_database(settings), project_root() / "alembic.ini")
-    stores = [store.id for store in open_feeds(settings, os.environ).stores]
+    stores = [store.id for store in open_feeds(settings).stores]
     lines: list[RunLine] = []
     with dg.DagsterInstance.get() as instance, _progress(console, 3 + len(DAYS) * len(stores)) as step:
         definitions = build_definitions()
@@ -111,7 +111,7 @@ def run_demo(settings: Settings, query: str) -> int:
 
 
 def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str) -> dict[str, Any]:
-    result = definitions.resolve_job_def(job).execute_in_process(instance=instance, run_config=_QUIET)
+    result = definitions.resolve_job_def(job).execute_in_process(instance=instance, run_config=QUIET)
     return {
         name: value.value
         for event in result.get_asset_materialization_events()
@@ -124,7 +124,7 @@ def _run_partition(
 ) -> RunLine:
     began = time.perf_counter()
     result = definitions.resolve_job_def("line").execute_in_process(
-        instance=instance, partition_key=partition.key, run_config=_QUIET, raise_on_error=False
+        instance=instance, partition_key=partition.key, run_config=QUIET, raise_on_error=False
     )
     found: dict[tuple[str, str], Any] = {}
     for event in result.get_asset_materialization_events():
@@ -201,7 +201,3 @@ def _progress(console: Console, total: int) -> Iterator[Any]:
 
         yield bar
         progress.update(task, description="done", completed=total)
-
-
-# Dagster's own console log would bury the progress; the runs keep it, and the UI shows it.
-_QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -1,6 +1,5 @@
 """`fashion-pipeline doctor`: every part, whether it answers, what to do if not."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -94,7 +93,7 @@ def _data(settings: Settings) -> str:
 
 
 def _feeds(settings: Settings) -> str:
-    feeds = parts.open_feeds(settings, os.environ)
+    feeds = parts.open_feeds(settings)
     days = ((feeds.last_day or datetime.now(UTC).date()) - feeds.first_day).days + 1
     keys = days * len(feeds.stores)
     if keys > KEYS_WARNING:

@@ -1,6 +1,5 @@
 """`fashion-pipeline images`: ask again, verify, collect garbage, show."""
 
-import os
 from pathlib import Path
 
 from fashion_pipeline import parts
@@ -19,7 +18,7 @@ SHOWN = 20
 
 def run_retry(settings: Settings, store_id: str, errors: tuple[str, ...]) -> int:
     """Make a store's failed pictures due at once; 0 also where there are none."""
-    store = parts.open_feeds(settings, os.environ).store(store_id)
+    store = parts.open_feeds(settings).store(store_id)
     found = retry_failed(
         parts.open_database(settings), store.id, errors=errors, per_product=store.images.per_product
     )
@@ -90,7 +89,7 @@ def run_sheet(settings: Settings, store_id: str, out: Path, limit: int) -> int:
     Raises:
         PermanentError: there is no picture yet.
     """
-    store = parts.open_feeds(settings, os.environ).store(store_id)
+    store = parts.open_feeds(settings).store(store_id)
     database, images = parts.open_database(settings), ImageStore(parts.open_data(settings))
     newest = newest_pictures(database, store.id, limit=limit)
     page = picture_page(database, images, store.id, newest, limit=limit, tile_size=160)

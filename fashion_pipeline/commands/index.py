@@ -1,6 +1,5 @@
 """`fashion-pipeline index collections | fill | promote | rollback | rebuild | delete`: which collection serves."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -29,7 +28,7 @@ def store_ids(settings: Settings, names: Sequence[str] = ()) -> list[str]:
     Raises:
         SettingsError: there is no such store.
     """
-    feeds = parts.open_feeds(settings, os.environ)
+    feeds = parts.open_feeds(settings)
     return [feeds.store(name).id for name in names] or [store.id for store in feeds.stores]
 
 

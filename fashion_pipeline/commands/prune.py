@@ -1,6 +1,5 @@
 """`fashion-pipeline prune`: retention of feeds, rejected items, pictures and vectors."""
 
-import os
 from datetime import UTC, datetime, timedelta
 
 from fashion_pipeline import parts
@@ -12,7 +11,7 @@ from fashion_pipeline.settings import Settings
 def run_prune(settings: Settings, keep_days: int, *, delete: bool) -> int:
     """Print, and with `delete` remove, what is older than `keep_days` days and not needed."""
     before = datetime.now(UTC).date() - timedelta(days=keep_days)
-    stores = parts.open_feeds(settings, os.environ).stores
+    stores = parts.open_feeds(settings).stores
     report = prune(
         parts.open_database(settings),
         parts.open_data(settings),

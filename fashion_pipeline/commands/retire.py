@@ -1,6 +1,5 @@
 """`fashion-pipeline retire`: a store's products leave the catalogue and the index, after a preview."""
 
-import os
 from datetime import UTC, datetime
 
 from rich.table import Table
@@ -21,7 +20,7 @@ def run_retire(settings: Settings, store_id: str, *, apply: bool) -> int:
     Raises:
         PermanentError: the store is not `retired` in feeds.yaml.
     """
-    store = parts.open_feeds(settings, os.environ).store(store_id)
+    store = parts.open_feeds(settings).store(store_id)
     if store.status != "retired":
         raise PermanentError(
             f"store {store_id} is {store.status} in {settings.feeds_path}: set `status: retired` there and reload "

@@ -2,11 +2,15 @@
 
 import logging
 import sys
+from typing import Any
 
 import dagster as dg
 
 from fashion_pipeline.logs import JsonFormatter
 from fashion_pipeline.settings import Settings
+
+#: Run config of a run in a process that prints something else: Dagster keeps the log, and the UI shows it.
+QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def build(settings: Settings) -> dict[str, dg.LoggerDefinition]:

@@ -1,8 +1,5 @@
 """Resources: each builds the plain object that the core works on, from the settings at run time."""
 
-import os
-from collections.abc import Mapping
-
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
@@ -17,7 +14,7 @@ from fashion_pipeline.images.store import ImageStore
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.line.live import Wanted
 from fashion_pipeline.netguard import AddressPolicy
-from fashion_pipeline.settings import Settings, load_settings, mounted_secrets
+from fashion_pipeline.settings import Settings, load_settings
 from fashion_pipeline.storage import DataLocation
 from fashion_pipeline.version import pipeline_version
 
@@ -39,11 +36,6 @@ class SettingsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def settings(self) -> Settings:
         """The settings of the run; outside of one, as they are now."""
         return self._of_run or load_settings(self.environment or None)
-
-    def environ(self) -> Mapping[str, str]:
-        """What answers `${NAME}` references of feeds.yaml."""
-        given = self.environment or os.environ
-        return mounted_secrets(given) | dict(given)
 
 
 class DatabaseResource(SettingsResource):
@@ -117,7 +109,7 @@ class FeedsResource(SettingsResource):
 
     def open(self) -> FeedsConfig:
         """The stores, read anew."""
-        return parts.open_feeds(self.settings(), self.environ())
+        return parts.open_feeds(self.settings(), self.environment or None)
 
     def policy(self) -> AddressPolicy:
         """Where feeds and pictures may come from."""

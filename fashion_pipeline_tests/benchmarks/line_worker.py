@@ -21,6 +21,7 @@ import numpy as np
 
 from fashion_pipeline.definitions import build_definitions
 from fashion_pipeline.defs.executor import keep_connections
+from fashion_pipeline.defs.loggers import QUIET
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.defs.resources import EncoderResource
 from fashion_pipeline.embeddings.encoder import Encoder
@@ -31,7 +32,6 @@ from fashion_pipeline.parts import open_feeds
 from fashion_pipeline.settings import load_settings
 
 GRID = 16
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SAMPLE_SECONDS = 0.2
 
 
@@ -149,7 +149,7 @@ def main() -> None:
     settings = load_settings()
     enter_home(settings)
     job = definitions(arguments.injected).resolve_job_def(arguments.job)
-    stores = [store.id for store in open_feeds(settings, os.environ).stores]
+    stores = [store.id for store in open_feeds(settings).stores]
     keys: list[str | None] = [None]
     if arguments.job == "line":
         keys = [LinePartition(store, date.fromisoformat(arguments.day)).key for store in stores]

@@ -30,6 +30,7 @@ from fashion_pipeline.catalog.image_care import retry_failed
 from fashion_pipeline.catalog.migrate import migrate
 from fashion_pipeline.definitions import build_definitions
 from fashion_pipeline.defs.executor import keep_connections
+from fashion_pipeline.defs.loggers import QUIET
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.embeddings import encoder, pipeline  # noqa: F401
 from fashion_pipeline.home import enter_home, project_root
@@ -37,7 +38,6 @@ from fashion_pipeline.parts import open_database
 from fashion_pipeline.settings import load_settings
 from fashion_pipeline_tests.crash.watch import Moment, Watch
 
-QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 #: A run whose worker was killed stays in one of these.
 UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
 
