@@ -47,6 +47,26 @@ def test_prices_are_a_pair(feed) -> None:
     assert result.column("sale_price") == ["80.00", None, None, None, None]
 
 
+def test_what_only_the_admin_api_says(feed) -> None:
+    """Products that nobody can buy are context; a stock that is counted tells what is available."""
+    stocks = [
+        {"inventory_quantity": 3, "inventory_management": "shopify", "inventory_policy": "deny"},
+        {"inventory_quantity": 0, "inventory_management": "shopify", "inventory_policy": "deny"},
+        {"inventory_quantity": -2, "inventory_management": "shopify", "inventory_policy": "continue"},
+        {"inventory_quantity": 0, "inventory_management": None},
+        {},
+    ]
+    products = [
+        _product(n, status="active", tags="Sale, Women", variants=[{"id": n, "price": "5.00", **stock}])
+        for n, stock in enumerate(stocks, 1)
+    ]
+    hidden = [_product(6, status="draft"), _product(7, status="archived"), _product(8, published_at=None)]
+    result = _read(feed, [*products, *hidden])
+    assert result.column("availability") == ["in_stock", "out_of_stock", "backorder", "in_stock", None]
+    assert result.column("gender") == ["female"] * 5
+    assert result.report.context == {"not published": 3}
+
+
 def test_numbers_stay_the_text_that_they_are(feed) -> None:
     variant = '{"id":90071992547409931,"price":19.90}'
     text = '{"products":[{"id":9007199254740993,"title":"A","variants":[' + variant + "]}]}"

@@ -30,6 +30,18 @@ SECOND = _row(
     Variant_Inventory_Qty="0", Variant_Inventory_Policy="deny", Image_Src="https://x/1.jpg", Image_Position="1",
     Variant_Image="https://x/m.jpg",
 )  # fmt: skip
+#: All sizes have the product's SKU.
+SHARED = "".join(
+    _row(
+        Handle="tee",
+        Title=title,
+        Option1_Name="Size",
+        Option1_Value=size,
+        Variant_SKU="TEE",
+        Variant_Price="9.00",
+    )
+    for title, size in (("Tee", "S"), ("", "M"))
+)
 PICTURE = _row(Handle="top", Image_Src="https://x/3.jpg", Image_Position="3")
 
 
@@ -95,7 +107,7 @@ def test_handle_js_has_whole_cents(feed) -> None:
     }  # fmt: skip
     result = feed(json.dumps(product), "shopify_js", base_url="https://shop.example")
     small, medium = result.items
-    assert (small["price"], small["sale_price"], small["currency_minor_unit"]) == ("2999", "1999", "iso")
+    assert (small["price"], small["sale_price"], small["currency_minor_unit"]) == ("2999", "1999", "2")
     assert (medium["price"], medium["sale_price"]) == ("1999", None)
     assert (small["image_url"], medium["image_url"]) == ("//cdn.x/2.jpg", "//cdn.x/1.jpg")
     assert small["product_url"] == "https://shop.example/products/top?variant=51"
@@ -107,3 +119,9 @@ def test_one_product_in_a_wrapper(feed) -> None:
     product = {"product": {"id": 1, "title": "A", "handle": "a", "variants": [{"id": 2, "price": "5.00"}]}}
     result = feed(json.dumps(product), "shopify_json")
     assert (result.items[0]["external_id"], result.items[0]["price"]) == ("2", "5.00")
+
+
+def test_a_sku_that_all_variants_share_is_no_id(feed) -> None:
+    result = feed(HEAD + SHARED + FIRST, "shopify_csv")
+    assert result.column("external_id") == ["tee/S", "tee/M", "00123"]
+    assert result.column("mpn") == ["TEE", "TEE", "00123"]

@@ -4,7 +4,8 @@ The reader flattens a variant and its product into one row of source fields; the
 of them. https://shopify.dev/docs/api/ajax/reference/product
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fashion_pipeline.errors import FeedError
@@ -21,6 +22,11 @@ DEFAULT = frozenset({"Default Title", "Default"})
 OF_PRODUCT = ("title", "body_html", "description", "vendor", "product_type", "type", "handle")
 #: What the document of one product is wrapped in: `/products/<handle>.json`.
 ALONE = "product"
+GENDER_TAGS = {
+    **dict.fromkeys(("women", "womens", "women's", "woman", "ladies", "female"), "female"),
+    **dict.fromkeys(("men", "mens", "men's", "man", "male"), "male"),
+    "unisex": "unisex",
+}
 OF_VARIANT = ("id", "price", "compare_at_price", "available", "sku", "barcode")
 
 Row = dict[str, "Value"]
@@ -131,18 +137,24 @@ class _Products:
         if not variants:
             tally.context("product without variants")
             return
+        if product.get("status") in ("draft", "archived") or product.get("published_at", "") is None:
+            tally.context("not published")
+            return
         tally.yielding(1, len(variants))
         options, images = _option_names(product), _images(product.get("images"))
         images.sort(key=lambda image: int(str(image.get("position") or 0)) if _is_number(image) else 0)
         tags = product.get("tags")
         shared: Row = {name: _text(product[name]) for name in OF_PRODUCT if name in product}
         shared["product_id"] = _text(product.get("id"))
+        listed = tags if isinstance(tags, list) else str(tags or "").split(",")
         shared["tags"] = [str(tag) for tag in tags] if isinstance(tags, list) else _text(tags)
+        shared["tag:gender"] = gender_of([str(tag) for tag in listed])
         for number, variant in enumerate(variants, 1):
             row = dict(shared)
             row.update((name, _text(variant[name])) for name in OF_VARIANT if name in variant)
             self._options(row, variant, options)
             _pictures(row, variant, images)
+            row["availability"] = _availability(variant)
             row["url"] = self._url(shared.get("handle"), row.get("id"))
             self.batch.add(row, (product, variant), tally.report.records, f"{place}, variant {number}")
 
@@ -166,6 +178,24 @@ class _Products:
         return f"{self.source.base_url}/products/{handle}{query}"
 
 
+def _availability(variant: dict[str, Any]) -> str | None:
+    """What the Admin API says of a variant's stock; the storefront says `available` instead."""
+    if variant.get("inventory_quantity") is None:
+        return None
+    if not variant.get("inventory_management", "shopify"):
+        return "in_stock"  # not counted
+    return availability_of(str(variant["inventory_quantity"]), str(variant.get("inventory_policy")))
+
+
+def availability_of(quantity: str, policy: str) -> str | None:
+    """Availability by the pieces that there are, and what Shopify does when there are none."""
+    if not re.fullmatch(r"-?\d+", quantity):
+        return None
+    if int(quantity) > 0:
+        return "in_stock"
+    return "backorder" if policy.casefold() == "continue" else "out_of_stock"
+
+
 def _is_number(image: dict[str, Any]) -> bool:
     return str(image.get("position") or "0").isdecimal()
 
@@ -185,3 +215,10 @@ def _pictures(row: Row, variant: dict[str, Any], images: list[dict[str, Any]]) -
     sources = [str(image["src"]) for image in images if image.get("src")]
     row["image"] = str(main) if main else None
     row["images"] = [url for url in sources if url != main]
+
+
+def gender_of(tags: Sequence[str]) -> str | None:
+    """The gender that tags name, as `women` or `gender:women`; both together are unisex."""
+    words = (re.sub(r"^gender\s*[:_=]\s*", "", tag.strip().casefold()) for tag in tags)
+    found = {GENDER_TAGS[word] for word in words if word in GENDER_TAGS}
+    return None if not found else found.pop() if len(found) == 1 else "unisex"

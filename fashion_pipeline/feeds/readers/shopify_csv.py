@@ -3,7 +3,7 @@
 https://help.shopify.com/manual/products/import-export/using-csv
 """
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from fashion_pipeline.feeds.items import BrokenRecord
 from fashion_pipeline.feeds.mapping import normal_name
 from fashion_pipeline.feeds.readers.grouped_rows import Row, rows_of
 from fashion_pipeline.feeds.readers.rows import RowBatch, plain
-from fashion_pipeline.feeds.readers.shopify import DEFAULT
+from fashion_pipeline.feeds.readers.shopify import DEFAULT, availability_of, gender_of
 from fashion_pipeline.feeds.records import Chunk, Read, Source
 
 #: The columns of Shopify's template of 2025, by the names of its older exports.
@@ -32,11 +32,6 @@ NEW_NAMES = {
 }
 #: A product has 2,048 variants and 250 pictures at most.
 MAX_GROUP = 5_000
-GENDER_TAGS = {
-    **dict.fromkeys(("women", "womens", "women's", "woman", "ladies", "female"), "female"),
-    **dict.fromkeys(("men", "mens", "men's", "man", "male"), "male"),
-    "unisex": "unisex",
-}
 
 
 def read_shopify_csv(source: Source) -> Iterator[Read]:
@@ -110,6 +105,7 @@ class _Groups:
             tally.no_items("not published", len(rows))
             return
         images = _images(rows)
+        skus = Counter(_sku(row) for row in rows if _has_variant(row))
         shared = {
             name: cell
             for name, cell in first.cells.items()
@@ -120,10 +116,10 @@ class _Groups:
                 tally.no_items("image-only row" if row.cell("image_src") else "row without a variant")
                 continue
             item: dict[str, Any] = {**row.cells, **shared, **row.said()}
-            self._complete(item, row, images)
+            self._complete(item, row, images, own_sku=skus[_sku(row)] == 1)
             self.batch.add(item, row.cells, row.record, row.place)
 
-    def _complete(self, item: dict[str, Any], row: Row, images: list[str]) -> None:
+    def _complete(self, item: dict[str, Any], row: Row, images: list[str], *, own_sku: bool) -> None:
         handle, values, told = row.cell("handle"), [], []
         title = str(item.get("title") or "")
         for number, name in enumerate(self.options, 1):
@@ -137,10 +133,9 @@ class _Groups:
                 told.append(value)
         if told:
             item["title"] = f"{title} - {' / '.join(told)}"
-        for name in ("variant_sku", "variant_barcode"):
-            # Shopify puts an apostrophe before numbers, so that spreadsheets leave them alone.
-            item[name] = row.cell(name).removeprefix("'")
-        item["id"] = item["variant_sku"] or "/".join([handle, *values])
+        item["variant_sku"], item["variant_barcode"] = _sku(row), _number(row, "variant_barcode")
+        # A SKU that all sizes share tells none of them.
+        item["id"] = item["variant_sku"] if item["variant_sku"] and own_sku else "/".join([handle, *values])
         item["product_id"] = handle
         main = row.cell("variant_image") or next(iter(images), "")
         item["image"], item["images"] = main or None, [url for url in images if url != main]
@@ -149,6 +144,15 @@ class _Groups:
         item["availability"] = _availability(row)
         item["tags"] = [tag.strip() for tag in str(item.get("tags") or "").split(",") if tag.strip()]
         item["tag:gender"] = gender_of(item["tags"])
+
+
+def _number(row: Row, name: str) -> str:
+    """A cell without the apostrophe that Shopify puts before numbers, so that spreadsheets leave them alone."""
+    return row.cell(name).removeprefix("'")
+
+
+def _sku(row: Row) -> str:
+    return _number(row, "variant_sku")
 
 
 def _has_variant(row: Row) -> bool:
@@ -166,18 +170,6 @@ def _images(rows: list[Row]) -> list[str]:
 
 
 def _availability(row: Row) -> str | None:
-    quantity = row.cell("variant_inventory_qty")
     if not row.cell("variant_inventory_tracker"):
         return "in_stock" if "variant_price" in row.cells else None
-    if not re.fullmatch(r"-?\d+", quantity):
-        return None
-    if int(quantity) > 0:
-        return "in_stock"
-    return "backorder" if row.cell("variant_inventory_policy").casefold() == "continue" else "out_of_stock"
-
-
-def gender_of(tags: list[str]) -> str | None:
-    """The gender that tags name, as `women` or `gender:women`; both together are unisex."""
-    words = (re.sub(r"^gender\s*[:_=]\s*", "", tag.strip().casefold()) for tag in tags)
-    found = {GENDER_TAGS[word] for word in words if word in GENDER_TAGS}
-    return None if not found else found.pop() if len(found) == 1 else "unisex"
+    return availability_of(row.cell("variant_inventory_qty"), row.cell("variant_inventory_policy"))
