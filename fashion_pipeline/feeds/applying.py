@@ -156,7 +156,8 @@ def _amount(value: Value) -> Decimal | None:
 def _pair(columns: dict[str, list[Value]], current: list[Value] | None, regular: list[Value] | None) -> None:
     """price and sale_price out of what is asked and what is struck through.
 
-    A regular price that is lower, equal, no plain number or missing is no reason to call the other a sale.
+    A regular price that is lower, equal, no plain number or missing is no reason to call the other a sale; and
+    nothing is on sale for nothing.
     """
     if current is None or regular is None:
         columns.setdefault("price", current or regular or [])
@@ -165,7 +166,7 @@ def _pair(columns: dict[str, list[Value]], current: list[Value] | None, regular:
     sale: list[Value] = []
     for asked, struck in zip(current, regular, strict=True):
         now, before = _amount(asked), _amount(struck)
-        reduced = now is not None and before is not None and before > now
+        reduced = now is not None and before is not None and before > now > 0
         price.append(struck if reduced or _blank(asked) else asked)
         sale.append(asked if reduced else None)
     columns.setdefault("price", price)

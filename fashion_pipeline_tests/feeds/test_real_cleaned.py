@@ -199,7 +199,7 @@ def test_rakuten_sample_with_its_trailer(tmp_path: Path) -> None:
     path.write_text(real_feed("rakuten_vendor_doc_sample.txt").read_text().rstrip() + "\nTRL|1\n")
     [item] = read(path, store("rakuten")).items
     assert (item["external_id"], item["title"], item["price"], item["sale_price"]) == (
-        "202232415", "GreatExpectations", "29.95", None,
+        "202232415", "GreatExpectations", "29.95", "29.95",
     )  # fmt: skip
     assert (item["currency"], item["availability"], item["action"]) == ("USD", "in_stock", "upsert")
     assert item["product_url"] == "http://www.examplemerchant.com/a/products/10003"

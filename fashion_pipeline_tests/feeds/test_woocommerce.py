@@ -52,6 +52,13 @@ def test_variations_inherit_wherever_the_parent_stands(feed) -> None:
         assert (red["availability"], blue["availability"]) == ("in_stock", "out_of_stock")
 
 
+def test_commas_within_values_are_escaped(feed) -> None:
+    row = '9,simple,s,Set,1,,1,,5,,,"Sets\\, boxed","https://x/a\\,b.jpg, https://x/c.jpg",,Color,"Red\\, dark",,\n'
+    [item] = feed(HEAD + row, "woocommerce_csv").items
+    assert (item["product_type"], item["color"]) == ("Sets, boxed", "Red, dark")
+    assert (item["image_url"], item["additional_image_urls"]) == ("https://x/a,b.jpg", ["https://x/c.jpg"])
+
+
 def test_what_is_no_product_is_context(feed) -> None:
     rows = "4,grouped,g,Set,1,,1,,,,,,,,,,,\n5,simple,d,Draft,-1,,1,,5,,,,,,,,,\n6,simple,p,Private,0,,1,,5,,,,,,,,,\n"
     alone = PARENT.replace("1,variable,top,", "7,variable,alone,")

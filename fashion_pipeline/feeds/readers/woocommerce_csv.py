@@ -88,7 +88,7 @@ class _Products:
             item.update(_attributes(row.said(), parent))
             if is_variation:
                 item["group"] = parent.get("id") or row.cell("parent")
-            images = [url for url in BETWEEN.split(str(item.get("images") or "")) if url]
+            images = [_unescaped(url) for url in BETWEEN.split(str(item.get("images") or "")) if url]
             item["image"], item["images"] = next(iter(images), None), images[1:]
             item["category"] = _deepest(str(item.get("categories") or ""))
             starts, ends = (item.get(f"date_sale_price_{end}", "") for end in ("starts", "ends"))
@@ -116,11 +116,15 @@ def _attributes(own: dict[str, str], parent: dict[str, str]) -> dict[str, str]:
             elif len(BETWEEN.split(value)) > 1:
                 continue
             if value:
-                found[key] = value
+                found[key] = _unescaped(value)
     return found
 
 
 def _deepest(categories: str) -> str | None:
     """The most specific of a product's categories."""
-    paths = [path.replace("\\,", ",") for path in BETWEEN.split(categories) if path.strip()]
+    paths = [_unescaped(path) for path in BETWEEN.split(categories) if path.strip()]
     return max(paths, key=lambda path: path.count(">"), default=None)
+
+
+def _unescaped(value: str) -> str:
+    return value.replace("\\,", ",")
