@@ -75,6 +75,36 @@ def test_groups_and_their_variants(feed) -> None:
     assert result.report.yielding == 2
 
 
+@pytest.mark.parametrize(
+    ("told", "ids"),
+    [
+        ([{"gtin13": "4006381333931"}, {"gtin13": "4006381333948"}], ["4006381333931", "4006381333948"]),
+        ([{"@id": "#1", "mpn": "x"}, {"@id": "#2", "mpn": "x"}], ["#1", "#2"]),
+        ([{"size": "S"}, {"size": "M"}], ["g", "g"]),
+    ],
+)
+def test_variants_that_share_the_sku_of_their_group_are_items_each(feed, told: Any, ids: list[str]) -> None:
+    variants = [_product("g", **each) for each in told]
+    group = {"@type": "ProductGroup", "productGroupID": "g", "name": "Shirt", "hasVariant": variants}
+    result = feed(_page(group), "jsonld")
+    assert result.column("external_id") == ids
+    again = feed(_page(group, group, _product(ids[0])), "jsonld")
+    assert again.column("external_id") == ids
+    assert again.report.context == {"repeated on the page": 2}
+
+
+def test_items_that_another_block_holds_are_told_of(feed) -> None:
+    group = {"@type": "ProductGroup", "name": "Shirt", "hasVariant": [_product("a"), _product("b")]}
+    result = feed(_page(_product("a"), group), "jsonld")
+    assert result.column("external_id") == ["a", "b"]
+    assert result.recovery("another block") == 1
+
+
+def test_an_escaped_type_of_the_block(feed) -> None:
+    page = _page(_product()).replace("ld+json", "ld&#x2B;json")
+    assert feed(page, "jsonld").column("external_id") == ["1"]
+
+
 def test_a_group_without_offers_and_a_bare_list_entry_are_context(feed) -> None:
     values = [
         {"@type": "ProductGroup", "name": "Empty", "image": "x"},

@@ -42,6 +42,17 @@ def test_atom_prefers_google_fields_and_the_alternate_link(feed) -> None:
     assert item["title"] == "Plain"
 
 
+def test_fields_of_other_namespaces_stand_back(feed) -> None:
+    """A picture's title is not the product's, wherever it stands; alone it is better than none."""
+    spaces = 'xmlns:media="http://search.yahoo.com/mrss/" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+    data = (
+        f"<rss {spaces}><channel><item><media:title>Front view</media:title><id>1</id><title>Dress</title>"
+        "<dc:description>Linen</dc:description></item></channel></rss>"
+    )
+    [item] = feed(data, "google_xml").items
+    assert (item["external_id"], item["title"], item["description"]) == ("1", "Dress", "Linen")
+
+
 def test_only_direct_children_are_fields(feed) -> None:
     result = feed(
         _rss(

@@ -9,8 +9,10 @@ from typing import Any
 
 from fashion_pipeline.feeds.readers.json_stream import DECODER
 
+#: Some templates escape the plus sign.
+LD_JSON = r"application/ld(?:\+|&#(?:x2b|43);)json"
 _SCRIPT = re.compile(
-    r"<script\b[^>]*?\btype\s*=\s*[\"']?application/ld\+json[^>]*>(.*?)</script\s*>",
+    rf"<script\b[^>]*?\btype\s*=\s*[\"']?{LD_JSON}[^>]*>(.*?)</script\s*>",
     re.IGNORECASE | re.DOTALL,
 )
 _TAG = re.compile(r"<(?:meta|link)\b[^>]*>", re.IGNORECASE)

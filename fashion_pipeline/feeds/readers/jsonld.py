@@ -22,11 +22,14 @@ OWN = frozenset({"@id", "@type", "sku", "productid", "mpn", "url", "offers", "ha
                  "gtin12", "gtin13", "gtin14", "productgroupid", "variesby"})  # fmt: skip
 #: Kinds of priceSpecification that are struck through. https://schema.org/PriceTypeEnumeration
 STRUCK = ("listprice", "strikethroughprice", "msrp", "srp", "regularprice")
+#: What tells the variants of a group apart where they share a SKU, in order of preference.
+APART = ("productid", "@id", "mpn", "gtin", "gtin13", "gtin12", "gtin14", "gtin8", "url")
 MAX_DEPTH = 12
-INVALID, MENDED, FALLBACK = (
+INVALID, MENDED, FALLBACK, REPEATED = (
     "invalid JSON-LD blocks passed over",
     "JSON-LD blocks mended",
     "og: tags in place of JSON-LD",
+    "items that another block of the page holds passed over",
 )
 
 Node = dict[str, Any]
@@ -119,16 +122,19 @@ class _Page:
         variants = [one for one in variants if "name" in one or "offers" in one or "sku" in one]
         group = node if variants else None
         items: list[Node] = []
-        for variant in variants or [node]:
+        for variant in _told_apart(variants) or [node]:
             shared = {name: value for name, value in node.items() if name not in OWN} if group else {}
             items.extend(self._offered({**shared, **variant}))
-        items = [item for item in items if self._is_new(item)]
+        before = len(items)
+        items = self._new(items)
         if not items:
             tally.context("repeated on the page")
             return
         if not variants and "offers" not in node and (GROUP in _types(node) or "image" not in node):
             tally.context("list entry or group without an offer")
             return
+        if len(items) < before:
+            tally.mended(REPEATED, place, before - len(items))
         tally.yielding(1, len(items))
         number = tally.report.records
         for index, item in enumerate(items, 1):
@@ -142,12 +148,15 @@ class _Page:
         fields = self._fields(node)
         return {**self.known.get(str(fields.get("@id")), {}), **fields}
 
-    def _is_new(self, item: Node) -> bool:
-        """Whether the page has not said this before: many pages name one product in two blocks."""
+    def _new(self, items: list[Node]) -> list[Node]:
+        """Those of a node's items that no node before said: many pages name one product in two blocks."""
         names = ("sku", "offer.sku", "productid", "@id", "url", "offer.url", "name")
-        told = next((f"{name}={value}" for name in names if (value := self.paths.get(item, name))), "")
-        new = told not in self.seen
-        self.seen.add(told)
+        told = [
+            next((f"{name}={value}" for name in names if (value := self.paths.get(item, name))), "")
+            for item in items
+        ]
+        new = [item for item, name in zip(items, told, strict=True) if name not in self.seen]
+        self.seen.update(told)
         return new
 
     def _offered(self, item: Node) -> Iterator[Node]:
@@ -177,6 +186,18 @@ class _Page:
             elif offer.get("price") in (None, ""):
                 offer["price"] = fields.get("price")
             offer.setdefault("pricecurrency", fields.get("pricecurrency"))
+
+
+def _told_apart(variants: list[Node]) -> list[Node]:
+    """Variants with a SKU each: in place of one that they share, which is their group's, what tells them apart."""
+    skus = [str(one["sku"]) for one in variants if one.get("sku")]
+    if len(set(skus)) == len(skus):
+        return variants
+    for name in APART:
+        own = {str(one[name]) for one in variants if one.get(name)}
+        if len(own) == len(variants):
+            return [{**one, "sku": one[name]} for one in variants]
+    return variants
 
 
 def _joint(offers: list[Node]) -> Node:

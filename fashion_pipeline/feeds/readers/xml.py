@@ -19,6 +19,10 @@ from fashion_pipeline.feeds.readers.xml_mending import mend
 from fashion_pipeline.feeds.records import MAX_RECORD, Chunk, Read, Source, json_text
 
 GOOGLE = "http://base.google.com/ns/1.0"
+#: Where a field stands in several namespaces: Google's is meant, then the feed's own, then any other's
+#: (`media:title` names a picture).
+FOREIGN, OWN, GOOGLES = range(3)
+OWN_NAMESPACES = frozenset({"", "http://www.w3.org/2005/Atom", "http://purl.org/rss/1.0/"})
 NAMESPACE_MARKS = re.compile(r'\sxmlns(?::\w+)?="[^"]*"')
 RECORD_ELEMENTS = ("item", "entry")
 
@@ -69,7 +73,7 @@ def read_xml(source: Source) -> Iterator[Read]:
     _check(parser, source, ended=True)
     if batch.records:
         yield batch.flush()
-    elif not source.tally.report.records and _local(root.tag)[1].lower() not in ("rss", "feed", "rdf"):
+    elif not source.tally.report.records and _split(root.tag)[1].lower() not in ("rss", "feed", "rdf"):
         raise FeedError(
             f"{source.name}: other format than configured: no <{'> or <'.join(elements)}> in the XML (root "
             f"<{root.tag}>); set the right `format:`, or say the element by `mapping: {{records: ...}}`"
@@ -124,13 +128,13 @@ def _repeat(fields: Record, name: str, value: str) -> None:
         fields[name] = [before, value]
 
 
-def _local(tag: str) -> tuple[bool, str]:
-    """Whether a tag is of Google's namespace, and its local name."""
+def _split(tag: str) -> tuple[str, str]:
+    """A tag's namespace, or its prefix where that was never declared, and its local name."""
     namespace, brace, name = tag.rpartition("}")
     if brace:
-        return namespace == "{" + GOOGLE, name
-    prefix, colon, name = tag.rpartition(":")
-    return bool(colon) and prefix == "g", name
+        return namespace[1:], name
+    prefix, _, name = tag.rpartition(":")
+    return GOOGLE if prefix == "g" else prefix, name
 
 
 class _Batch:
@@ -138,7 +142,8 @@ class _Batch:
         self.source = source
         self.records: list[Record] = []
         self.places: list[str] = []
-        self.names: dict[str, tuple[bool, str]] = {}
+        self.names: dict[str, tuple[int, str]] = {}
+        self.own = OWN_NAMESPACES
         mapping = source.mapping
         candidates = {path for column in mapping.fields for path in mapping.candidates(column)}
         #: Paths that the mapping asks for, and the elements on the way there.
@@ -148,33 +153,34 @@ class _Batch:
         )
 
     def add(self, element: Any) -> None:
-        plain: Record = {}
-        google: Record = {}
+        ranked: tuple[Record, Record, Record] = ({}, {}, {})
         names = self.names
+        if not names:
+            self.own |= {_split(element.tag)[0]}
         for child in element:
             tag = child.tag
             known = names.get(tag) or self._name(tag)
             if known is None:
                 continue
-            is_google, name = known
+            rank, name = known
             if name == "link" and child.get("rel") not in (None, "alternate"):
                 continue  # Atom: links to itself, to comments, to an edit page
-            fields = google if is_google else plain
+            fields = ranked[rank]
             if name in fields:
                 _repeat(fields, name, _value(child))
             else:
                 fields[name] = _value(child)
+        foreign, own, google = ranked
         if self.paths:
-            self._add_inner(plain, element, "")
-        # Where a record has both (Atom's own <id> beside <g:id>), Google's is meant.
-        self.records.append({**plain, **google} if plain else google)
+            self._add_inner(own, element, "")
+        self.records.append({**foreign, **own, **google} if foreign or own else google)
         number = self.source.tally.report.records + len(self.records)
         self.places.append(self.source.place(f"item {number} (line {element.sourceline})"))
 
     def _add_inner(self, fields: Record, element: Any, prefix: str) -> None:
         """Add what stands at the mapping's paths; `prefix` is the way from the record to this element."""
         for attribute, value in element.attrib.items():
-            path = f"{prefix}@{normal_name(_local(attribute)[1])}"
+            path = f"{prefix}@{normal_name(_split(attribute)[1])}"
             if path in self.paths:
                 _put(fields, path, value)
         for child in element:
@@ -187,12 +193,13 @@ class _Batch:
             if path in self.branches:
                 self._add_inner(fields, child, f"{path}.")
 
-    def _name(self, tag: Any) -> tuple[bool, str] | None:
-        """Whether a child's tag is Google's, and its normalized name; None where it is no element."""
+    def _name(self, tag: Any) -> tuple[int, str] | None:
+        """Whose a child's tag is, and its normalized name; None where it is no element."""
         if not isinstance(tag, str):
             return None
-        is_google, local = _local(tag)
-        known = is_google, normal_name(local)
+        namespace, local = _split(tag)
+        rank = GOOGLES if namespace == GOOGLE else OWN if namespace in self.own else FOREIGN
+        known = rank, normal_name(local)
         if len(self.names) < 10_000:
             self.names[tag] = known
         return known
