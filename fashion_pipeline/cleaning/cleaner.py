@@ -54,7 +54,7 @@ from fashion_pipeline.cleaning.values import MAPPED_FIELDS, is_placeholder
 from fashion_pipeline.feeds.items import ItemBatch
 
 #: Counted up whenever the same bytes would give other rows: known snapshots are then cleaned again.
-CLEANING_VERSION = 5
+CLEANING_VERSION = 6
 
 #: Distinct values per column that are remembered: a large feed has some thousand brands and sizes.
 _MEMO_LIMIT = 20_000

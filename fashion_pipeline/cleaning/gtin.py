@@ -4,6 +4,8 @@ import re
 
 from fashion_pipeline.cleaning.reasons import RowWarning
 
+#: How spreadsheets are told to leave a number alone: `'4006381333931`, `="4006381333931"`.
+_AS_TEXT = re.compile(r"""'|="(.*)"\Z""")
 _SEPARATORS = re.compile(r"[\s\-‐-―]+")
 _LENGTHS = frozenset((8, 12, 13, 14))
 #: Numbers with a right check digit that people type to get past a form.
@@ -22,7 +24,7 @@ def check_gtin(text: str) -> tuple[str | None, RowWarning | None]:
     A number that a spreadsheet rounded or turned into `4.54836E+12` fails; nothing is repaired, because
     a lost leading zero and a mistyped digit look alike.
     """
-    digits = _SEPARATORS.sub("", text).removesuffix(".0")
+    digits = _SEPARATORS.sub("", _AS_TEXT.sub(r"\1", text, count=1)).removesuffix(".0")
     if not digits.isascii() or not digits.isdigit() or len(digits) not in _LENGTHS:
         return None, RowWarning.GTIN_INVALID
     if not has_check_digit(digits):

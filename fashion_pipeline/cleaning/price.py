@@ -39,7 +39,9 @@ _EXPONENT = re.compile(r"[+-]?\d+(?:\.\d+)?[eE][+-]?\d{1,2}")
 _NUMBER = re.compile(r"[.,]?\d(?:[\d.,' ]*\d)?")
 _GLUED = re.compile(r"\d+([.,])\d{2}\d+\1\d{2}")
 _GROUPED = re.compile(r"\d{1,3}(?:(?: \d{3})+|(?:'\d{3})+)(?:[.,]\d+)?")
-_NO_CENTS = re.compile(r"\s*[.,:]\s?(?:-+|$)")
+#: `45,-` and `129:-`; in India and East Africa `1,499/-` and `1,500/=`.
+_NO_CENTS = re.compile(r"\s*(?:[.,:]\s?(?:-+|$)|/[-=])")
+_MARKUP = re.compile(r"<[^<>]*>")
 _INDIAN = re.compile(r"\d{1,2}(?:,\d{2})+,\d{3}")
 _WORDS = re.compile(r"[^\s/|+()\[\]-]+/?")
 _TRANSLATE = str.maketrans(
@@ -155,9 +157,11 @@ def _checked(
 
 
 def _plain(text: str) -> str:
-    """One script of digits, one apostrophe, one minus, single blanks."""
+    """One script of digits, one apostrophe, one minus, single blanks, no markup."""
     if "&" in text:
         text = html.unescape(text)
+    if "<" in text:
+        text = _MARKUP.sub("|", text)  # no blank, which would group `4<sup>999</sup>`
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(_TRANSLATE)).translate(_TRANSLATE)
         text = "".join(
@@ -212,7 +216,7 @@ def _split(plain: str) -> _Parts:
                 problems.append(
                     Reason.CURRENCY_UNKNOWN if re.fullmatch(r"[A-Z]{3}", token) else Reason.PRICE_UNREADABLE
                 )
-    if "+" in outside or "/" in re.sub(r"[A-Za-z]/", "", outside):
+    if "+" in outside or "/" in re.sub(r"[A-Za-z]/", "", before + after):
         problems.append(Reason.PRICE_UNREADABLE)
     if not numbers:
         problems = [Reason.PRICE_FREE if found_free else Reason.PRICE_UNREADABLE]

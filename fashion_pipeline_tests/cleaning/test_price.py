@@ -96,6 +96,13 @@ TABLE = [
     ("59,90 лв", None, "59.9 BGN"),
     ("45 د.إ", None, "45 AED"),
     ("د.إ ٤٥٫٥٠", None, "45.5 AED"),
+    ("Rs. 1,499/-", "INR", "1499 INR"),
+    ("KSh 1,500/=", None, "1500 KES"),
+    ("1 990 RUR", None, "1990 RUB"),
+    # markup
+    ('<span class="money">€19.99</span>', None, "19.99 EUR"),
+    ("<del>$20.00</del> <ins>$15.00</ins>", "USD", "price_multiple"),
+    ("$4<sup>999</sup>", "USD", "price_multiple"),
     # digits of other scripts
     ("١٢٣٫٥٠", "EGP", "123.5 EGP"),
     ("١٬٢٣٤٫٥٠", "EGP", "1234.5 EGP"),
@@ -181,6 +188,7 @@ TABLE = [
     ("€", None, "price_unreadable"),
     ("call us", "USD", "price_unreadable"),
     ("15.00/pc", "USD", "price_unreadable"),
+    ("15.00/-/-", "USD", "price_unreadable"),
     ("15.00 + tax", "USD", "price_unreadable"),
     ("15 %", "USD", "price_unreadable"),
     ("1.23.4", "USD", "price_unreadable"),
