@@ -4,7 +4,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +162,21 @@ def profile_feed(path: Path, request: CheckRequest, scratch: Path, fetched: Fetc
         notes.append("only this one page was looked at: the line fetches all of them")
     if "***" in redact(location):
         notes.append("in place of each *** below write ${NAME}, and set NAME in the environment")
+    encoding = request.encoding
+    if encoding is None and not (fetched and fetched.charset):
+        encoding = found.encoding
+        if encoding is not None:
+            notes.append(
+                f"the file is no UTF-8 and names no encoding: {encoding} is a guess; look at the sample products, "
+                "and say another with --encoding where letters are wrong"
+            )
     store = StoreConfig(
         id=_store_id(path),
         format=found.format,
         location=location,
         currency=request.currency,
         base_url=request.base_url,
-        encoding_fallback=request.encoding,
+        encoding_fallback=encoding,
         mapping=found.mapping,
     )
     reader = open_items(
@@ -217,7 +225,7 @@ def _detected(path: Path, request: CheckRequest) -> Detection:
     proposed = found.mapping if found.format == request.format else MappingLines()
     if not _stands_alone(request.format) and proposed == MappingLines():
         proposed = propose(request.format, found.fields).mapping
-    return Detection(request.format, proposed, found.fields, found.notes)
+    return replace(found, format=request.format, mapping=proposed)
 
 
 def _stands_alone(format_name: str) -> bool:

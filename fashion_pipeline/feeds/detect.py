@@ -6,7 +6,7 @@ names that feeds commonly use.
 
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -34,13 +34,14 @@ from fashion_pipeline.feeds.mapping import (
 )
 from fashion_pipeline.feeds.paths import Paths
 from fashion_pipeline.feeds.readers.delimited import DELIMITERS, HEADER_ROWS, split_cells
+from fashion_pipeline.feeds.readers.html_blocks import LD_JSON
 from fashion_pipeline.feeds.readers.json_shapes import HEAD, KEY, find_records, sample_records
 from fashion_pipeline.feeds.readers.shopify_csv import old_names
 from fashion_pipeline.feeds.readers.woocommerce_headers import english_names
 from fashion_pipeline.feeds.readers.xml import RECORD_ELEMENTS
 from fashion_pipeline.feeds.readers.xml_mending import mend
 from fashion_pipeline.feeds.records import Tally
-from fashion_pipeline.feeds.sniff import Kind, html_title, kind_of
+from fashion_pipeline.feeds.sniff import Kind, html_charset, html_title, kind_of
 
 #: Of equal fit the earlier one: what is told apart only by its delimiter, or is a case of another.
 ORDER = (
@@ -56,8 +57,9 @@ ORDER = (
 #: Readers that know their columns by other names too.
 RENAMED = {"woocommerce_csv": english_names, "shopify_csv": old_names}
 #: Fields that only one kind has and that no column takes, by format: they tell it from one with the same columns.
-OWN_FIELDS = {
-    "meta_csv": frozenset(
+OWN_FIELDS = dict.fromkeys(
+    ("meta_csv", "meta_xml"),
+    frozenset(
         {
             "quantity_to_sell_on_facebook",
             "video[0].url",
@@ -68,13 +70,16 @@ OWN_FIELDS = {
             "commerce_tax_category",
             "marked_for_product_launch",
             "disabled_capabilities",
+            "applink",
         }
-    )
-}
+    ),
+)
 #: Formats for files of no known kind, by reader.
 GENERAL = {"delimited": "delimited", "json": "json", "xml": "xml", "parquet": "parquet"}
 #: A kind is taken for known when the file has this many of its fields; a supplement has an id and a few columns.
 FEW, FEW_OF_SUPPLEMENT = 4, 2
+#: What text of shops that is no UTF-8 and says nothing of it mostly is.
+GUESS = "cp1252"
 XML_HEAD = 1 << 18
 XML_DECLARATION = re.compile(r"\A<\?xml[^>]*\?>")
 #: A price's field that names its currency: `price_min_usd`.
@@ -87,13 +92,15 @@ CURRENCY_IN_NAME = re.compile(
 class Detection:
     """A proposal: the format, and the store's own mapping lines where the format alone is not enough.
 
-    `fields` are the feed's own field names, as far as its beginning shows them.
+    `fields` are the feed's own field names, as far as its beginning shows them. `encoding` is a guess, where the
+    bytes are no UTF-8 and the file names no encoding.
     """
 
     format: str
     mapping: MappingLines = field(default_factory=MappingLines)
     fields: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    encoding: str | None = None
 
 
 @cache
@@ -133,13 +140,28 @@ def _detect(document: Document, needs: tuple[str, ...]) -> Detection:
         return _general("parquet", list(names), {normal_name(name) for name in names}, needs)
     if kind in (Kind.EMPTY, Kind.PDF, Kind.PACKED):
         raise FeedError(f"{document.name} looks like {kind.value}: it is no feed")
-    try:
-        encoding, _ = encodings.decide(document.name, document.open, charset=None, fallback="cp1252")
-    except FeedError:
-        encoding = encodings.Encoding("latin-1")
+    encoding, guess = _encoding(document, html_charset(head, kind))
     kind = kind_of(head, encoding)
     if kind is Kind.BINARY:
         raise FeedError(f"{document.name} looks like {kind.value}: it is no feed")
+    return replace(_detect_text(document, head, encoding, kind, needs), encoding=guess)
+
+
+def _encoding(document: Document, charset: str | None) -> tuple[encodings.Encoding, str | None]:
+    """The document's encoding, and the fallback that it takes to decode it."""
+    for fallback in (None, GUESS):
+        try:
+            return encodings.decide(document.name, document.open, charset=charset, fallback=fallback)[
+                0
+            ], fallback
+        except FeedError:
+            continue
+    return encodings.Encoding("latin-1"), None
+
+
+def _detect_text(
+    document: Document, head: bytes, encoding: encodings.Encoding, kind: Kind, needs: tuple[str, ...]
+) -> Detection:
     text = head[encoding.mark :].decode(encoding.codec, "ignore").lstrip("\ufeff \t\r\n")
     if kind is Kind.HTML:
         return _html(text, head, document.name)
@@ -153,7 +175,7 @@ def _detect(document: Document, needs: tuple[str, ...]) -> Detection:
 
 
 def _html(text: str, head: bytes, name: str) -> Detection:
-    if re.search(r"application/ld\+json|property=[\"']?(?:og|product):price", text, re.IGNORECASE):
+    if re.search(rf"{LD_JSON}|property=[\"']?(?:og|product):price", text, re.IGNORECASE):
         return Detection("jsonld", fields=("JSON-LD",))
     title = html_title(head)
     raise FeedError(
@@ -244,16 +266,17 @@ def _delimited(text: str, name: str, needs: tuple[str, ...]) -> Detection:
     if fits:
         fit, _, best, cells = max(fits)
         if fit[0] >= general[0] - 2:
-            alike = sorted({name for other, _, name, _ in fits if other == fit and name != best})
-            notes = (
-                (f"its columns are those of {' and '.join(alike)} too, which reads it alike",)
-                if alike
-                else ()
-            )
-            return Detection(best, fields=tuple(cells), notes=notes)
+            alike = {name for other, _, name, _ in fits if other == fit}
+            return Detection(best, fields=tuple(cells), notes=_alike(best, alike))
     if not general[1]:
         raise FeedError(f"{name} is text without a header of columns: it is no feed of a kind that is known")
     return _general("delimited", general[1], {normal_name(cell) for cell in general[1]}, needs)
+
+
+def _alike(best: str, alike: set[str]) -> tuple[str, ...]:
+    """What a person is told where other kinds have the same fields."""
+    others = " and ".join(sorted(alike - {best}))
+    return (f"its fields are those of {others} too, which reads it alike",) if others else ()
 
 
 def _xml(text: str, name: str, needs: tuple[str, ...]) -> Detection:
@@ -282,10 +305,17 @@ def _xml(text: str, name: str, needs: tuple[str, ...]) -> Detection:
     record = next((tag for tag in RECORD_ELEMENTS if tag in counts), max(counts, key=lambda tag: counts[tag]))
     shown = sorted(children[record])
     names = {normal_name(child) for child in children[record]} | paths[record]
-    for mapping in _known(("xml",), needs):
-        right = record == mapping.records if mapping.records else record in RECORD_ELEMENTS
-        if right and _fit(mapping, names)[0] >= _few(needs):
-            return Detection(mapping.format, fields=tuple(shown))
+    fits = [
+        (fit, -place, mapping.format)
+        for place, mapping in enumerate(_known(("xml",), needs))
+        if (record == mapping.records if mapping.records else record in RECORD_ELEMENTS)
+        and (fit := _fit(mapping, names))[0] >= _few(needs)
+    ]
+    if fits:
+        fit, _, best = max(fits)
+        return Detection(
+            best, fields=tuple(shown), notes=_alike(best, {name for f, _, name in fits if f == fit})
+        )
     proposed = _general("xml", shown, names, needs)
     return Detection(
         "xml", proposed.mapping.model_copy(update={"records": record}), tuple(shown), proposed.notes

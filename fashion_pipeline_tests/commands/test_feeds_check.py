@@ -217,3 +217,13 @@ def test_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     result = CliRunner().invoke(app, ["feeds", "check", str(tmp_path / "none.csv")])
     assert isinstance(result.exception, FeedError)
     assert "no file" in str(result.exception)
+
+
+def test_a_guessed_encoding_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASHION_PIPELINE_PROFILE", "embedded")
+    path = tmp_path / "feed.csv"
+    path.write_bytes("id,title,price,link\n1,Größe,5 EUR,https://x.example/1\n".encode("cp1252"))
+    result = CliRunner().invoke(app, ["feeds", "check", str(path)])
+    assert result.exit_code == 0, result.output
+    for words in ("Größe", "cp1252 is a guess", "encoding_fallback: cp1252"):
+        assert words in result.output, result.output

@@ -54,6 +54,62 @@ def test_kinds(tmp_path: Path, data: str, format_name: str) -> None:
     assert _detect(tmp_path, data).format == format_name
 
 
+META = ("id", "title", "price", "link", "image_link", "fb_product_category")
+
+
+@pytest.mark.parametrize(
+    ("data", "format_name", "alike"),
+    [
+        (_rss(*META), "meta_xml", ""),
+        (_rss(*META[:5]), "google_xml", "meta_xml"),
+        (_rss(*META[:5], "applink", item="entry"), "meta_xml", ""),
+        (",".join(META[:5]) + "\n", "google_csv", "meta_csv"),
+    ],
+)
+def test_meta_is_told_from_google_by_fields_that_google_does_not_have(
+    tmp_path: Path, data: str, format_name: str, alike: str
+) -> None:
+    found = _detect(tmp_path, data)
+    assert found.format == format_name
+    assert found.notes == ((f"its fields are those of {alike} too, which reads it alike",) if alike else ())
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [("é", "utf-8"), ("é", "cp1252"), ("e", "cp1252"), ("é", "utf-16")],
+)
+def test_an_encoding_that_nothing_names_is_guessed(tmp_path: Path, data: str, encoding: str) -> None:
+    found = _detect(tmp_path, f"id,title,price,link\n1,{data},1 EUR,u\n".encode(encoding))
+    assert found.encoding == ("cp1252" if (data, encoding) == ("é", "cp1252") else None)
+
+
+CONTENT_API = (
+    '{"resources": [{"offerId": "1", "title": "A", "price": {"value": "20.00", "currency": "USD"}, "link": "u",'
+    ' "salePrice": {"value": "15.00"}, "imageLink": "https://x/1.jpg", "itemGroupId": "g"}]}'
+)
+YML = (
+    '<yml_catalog><shop><offers><offer id="1" available="true"><url>u</url><price>20</price><currencyId>RUR</currencyId>'
+    "<picture>https://x/1.jpg</picture><name>A</name></offer></offers></shop></yml_catalog>"
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (CONTENT_API, {"external_id": "offerid", "currency": "price.currency", "sale_price": "saleprice.value",
+                       "image_url": "imagelink", "item_group_id": "itemgroupid"}),
+        (YML, {"external_id": "@id", "currency": "currencyid", "image_url": "picture"}),
+        ('<r><p sku="1"><name>A</name><price currency="EUR">5</price><images><image>i</image></images></p></r>',
+         {"external_id": "@sku", "currency": "price.@currency", "image_url": "images.image"}),
+    ],
+)  # fmt: skip
+def test_names_that_are_proposed_for_further_kinds(
+    tmp_path: Path, data: str, expected: dict[str, str]
+) -> None:
+    fields = _detect(tmp_path, data).mapping.fields
+    assert {name: (fields[name] or ("",))[0] for name in expected} == expected
+
+
 @pytest.mark.parametrize(
     ("data", "format_name", "records"),
     [

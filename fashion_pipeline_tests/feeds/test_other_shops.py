@@ -155,7 +155,7 @@ def test_meta_tsv_with_nested_pictures(clean: Clean) -> None:
 
 
 def test_meta_xml(clean: Clean) -> None:
-    result = clean(golden.META_XML, "meta_xml", told="google_xml")
+    result = clean(golden.META_XML, "meta_xml")
     assert _prices(result) == {"1": ("9.99", "8.99", "USD"), "2": ("5", None, "USD")}
     pictures = ["https://s.example/2.jpg", "https://s.example/3.jpg"]
     _has(
@@ -271,7 +271,8 @@ def test_shopify_csv_of_the_newer_template(clean: Clean) -> None:
 
 @pytest.mark.parametrize(("currency", "prices"), [
     ("EUR", {"91": ("29.99", "19.99", "EUR"), "92": ("24.99", None, "EUR")}),
-    ("JPY", {"91": ("2999", "1999", "JPY"), "92": ("2499", None, "JPY")}),
+    # Hundredths also of a currency that has none: https://shopify.dev/docs/api/liquid/objects/product
+    ("JPY", {"91": ("29.99", "19.99", "JPY"), "92": ("24.99", None, "JPY")}),
 ])  # fmt: skip
 def test_shopify_js(clean: Clean, currency: str, prices: dict[str, Any]) -> None:
     result = clean(golden.SHOPIFY_JS, "shopify_js", currency=currency, base_url="https://s.example")
@@ -506,6 +507,35 @@ def test_parquet_with_float_ids_and_joined_lists(clean: Clean) -> None:
     _has(result.rows["1"], image_url="https://s.example/1.jpg", additional_image_urls=pictures)
     reasons = {row["place"]: row["reasons"] for row in result.rejected}
     assert reasons == {"row 2": ["broken_record"], "row 3": ["external_id_missing"]}
+
+
+def test_what_is_given_away_has_no_price(clean: Clean) -> None:
+    """A price of nothing below a struck one is no sale: nobody knows what it costs."""
+    products = [golden.shopify_product(1, variants=[{"price": "0.00", "compare_at_price": "50.00"}])]
+    assert clean({"products": products}, "shopify_json", **SHOP).rejected[0]["reasons"] == ["price_zero"]
+    retail = {
+        "id": "1",
+        "title": "A",
+        "uri": "u",
+        "priceInfo": {"price": 0, "originalPrice": 5, "currencyCode": "EUR"},
+    }
+    assert clean([retail], "google_retail").rejected[0]["reasons"] == ["price_zero"]
+
+
+@pytest.mark.parametrize("format_name", ["google_csv", "meta_csv"])
+def test_a_currency_in_a_column_of_its_own(clean: Clean, format_name: str) -> None:
+    rows = "id,title,price,sale_price,link,currency,fb_product_category\n1,A,20.00,15.00,u,USD,x\n2,B,5 GBP,,u,USD,x\n"
+    result = clean(rows, format_name, told="meta_csv", currency="EUR")
+    assert _prices(result) == {"1": ("20", "15", "USD"), "2": ("5", None, "GBP")}
+    assert result.report.warnings["currency_differs"] == 1
+
+
+def test_a_spreadsheet_says_its_separator_and_keeps_numbers_as_text(clean: Clean) -> None:
+    rows = 'sep=;\r\nid;title;price;link;gtin\r\n1;A;19,90 €;u;"=""4006381333931"""\r\n2;B;5 €;u;\'4006381333931\r\n'
+    result = clean(rows.encode("utf-16"), "google_csv")
+    assert _prices(result) == {"1": ("19.9", None, "EUR"), "2": ("5", None, "EUR")}
+    assert {row["gtin"] for row in result.rows.values()} == {"4006381333931"}
+    assert result.report.context == {"comment": 1}
 
 
 @pytest.mark.parametrize(
