@@ -5,15 +5,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from fashion_pipeline import parts
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.migrate import migrate
+from fashion_pipeline.index.search import search
 from fashion_pipeline_tests.conftest import ROOT
 from fashion_pipeline_tests.crash.ground import Ground
 from fashion_pipeline_tests.crash.side import Outcome, Run, Side
@@ -96,6 +99,56 @@ def test_days_out_of_order_and_at_once(ground: Ground) -> None:
         assert all_succeeded(both.at_once([third]))
         assert all_succeeded(both.at_once([second, first]))
         both.check()
+
+
+@dataclass
+class Searches:
+    """Searches, one after the other, while something else goes on."""
+
+    side: Side
+    answered: int = 0
+    slowest: float = 0.0
+    hits: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        ended = threading.Event()
+        thread = threading.Thread(target=self._search, args=(ended,))
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(60)
+
+    def _search(self, ended: threading.Event) -> None:
+        store = parts.open_vectors(self.side.settings)
+        dice = np.random.default_rng(1)
+        while not ended.wait(0.05):
+            vector = dice.standard_normal(768).astype(np.float32)
+            began = time.monotonic()
+            try:
+                found = search(store, "products", vector / np.linalg.norm(vector), limit=5)
+            except Exception as error:
+                self.errors.append(f"{type(error).__name__}: {error}")
+            else:
+                self.answered += 1
+                self.hits += len(found)
+                self.slowest = max(self.slowest, time.monotonic() - began)
+
+
+def test_20_stores_while_searches_read(ground: Ground) -> None:
+    with twins(ground, "many", [range(20)], stores=20, days=1) as both:
+        searches = Searches(both.side)
+        with searches.going_on():
+            outcomes = both.at_once(both.world.steps)
+        assert all_succeeded(outcomes)
+        both.check()
+    print(f"{searches.answered} searches, {searches.hits} hits, the slowest {searches.slowest:.2f} s")
+    assert not searches.errors, searches.errors[:5]
+    assert searches.answered > 50
+    assert searches.hits > 0
 
 
 def next_migration(folder: Path) -> Path:
