@@ -3,6 +3,7 @@
 import gc
 import logging
 import platform
+import weakref
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -151,8 +152,11 @@ class Encoder:
 
     def close(self) -> None:
         """Free the model's memory; the encoder cannot be used afterwards."""
+        model = None if self._model is None else weakref.ref(self._model)
         self._model = self._tokenizer = self._compiled = None
-        gc.collect()
+        if model is not None and model() is not None:
+            # Something refers to it in a circle. Looking for circles takes half a second once torch is imported.
+            gc.collect()
         if self._device.type == "cuda":
             import torch
 

@@ -140,8 +140,11 @@ class HeldShard:
         return self._shard is not None and self._opened_as == self._folder.identity(self.name)
 
     def wanted(self) -> bool:
-        """Whether somebody waits for the lock."""
-        return self._lock.wanted()
+        """Whether somebody waits for the lock, or the folder was removed and nothing is left to keep."""
+        try:
+            return self._lock.wanted()
+        except FileNotFoundError:
+            return True
 
     def update(self, operation: engine.UpdateOperation, points: int) -> None:
         """Apply one operation that changes `points` points; durable on return."""
@@ -167,4 +170,5 @@ class HeldShard:
             self.flush()
         finally:
             shard, self._shard = self.shard, None
-            shard.close()
+            with translated(self.name):
+                shard.close()

@@ -162,6 +162,19 @@ def test_an_unused_shard_is_closed_after_a_while(
     assert lock.read_bytes() == b""
 
 
+def test_an_unused_shard_of_a_removed_folder_is_let_go(edge: EdgeStore, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    edge.ensure_collection(spec("c"))
+    edge.upsert("c", points(5))
+    (watcher,) = set(threading.enumerate()) - before
+    shutil.rmtree(tmp_path / "qdrant")
+    deadline = time.monotonic() + 10
+    while watcher.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert edge.collections() == []
+
+
 def test_a_restored_collection_is_opened_anew(edge: EdgeStore, tmp_path: Path) -> None:
     folder = tmp_path / "qdrant" / "collections" / "c"
     edge.ensure_collection(spec("c"))
