@@ -19,6 +19,7 @@ class StoreHealth:
     last_applied_at: datetime | None
     last_captured_day: date | None
     verdict: str | None
+    outcome: str | None
     failure: str | None
     findings: list[dict[str, Any]] | None
     products: int
@@ -28,6 +29,11 @@ class StoreHealth:
     without_picture: int
     without_vector: int
     index_lag: int
+
+    @property
+    def waits(self) -> bool:
+        """Whether the last captured feed may be applied and was not."""
+        return self.verdict in {"ok", "accepted"} and self.outcome is None
 
     @property
     def rejected_share(self) -> float:
@@ -58,11 +64,11 @@ _HEALTH = text(
         WHERE entry.collection = :collection AND {GONE}
         GROUP BY entry.store_id
     ), captured AS (
-        SELECT DISTINCT ON (store_id) store_id, day, verdict, failure, findings, account
+        SELECT DISTINCT ON (store_id) store_id, day, verdict, outcome, failure, findings, account
         FROM feed_snapshots
         ORDER BY store_id, day DESC, captured_at DESC
     )
-    SELECT w.store_id, s.applied_through, s.applied_at, c.day, c.verdict, c.failure, c.findings,
+    SELECT w.store_id, s.applied_through, s.applied_at, c.day, c.verdict, c.outcome, c.failure, c.findings,
            coalesce(n.products, 0), coalesce(n.held, 0),
            coalesce((c.account ->> 'items')::int, 0), coalesce((c.account ->> 'rejected')::int, 0),
            coalesce(n.without_picture, 0), coalesce(n.without_vector, 0),

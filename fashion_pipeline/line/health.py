@@ -117,6 +117,11 @@ def _advice(store: StoreConfig, health: StoreHealth, late: bool, behind: dict[st
         guards = ", ".join(sorted({str(finding["guard"]) for finding in health.findings or []}))
         day = health.last_captured_day
         return f"look at the feed of {day} ({guards}): accept it in clean_products, or fetch it anew"
+    # One that is only just judged is being applied.
+    if health.waits and (late or health.verdict == "accepted"):
+        return (
+            f"the feed of {health.last_captured_day} is {health.verdict} and not applied: run the line for it"
+        )
     if late:
         return "the feed is late: look at the store's last run of raw_feeds"
     if health.last_good_day is None:

@@ -9,6 +9,7 @@ import pytest
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.errors import FeedError, VerdictError
 from fashion_pipeline.feeds.config import FeedsConfig
+from fashion_pipeline.line.clean import Acceptance
 from fashion_pipeline.line.health import health_table
 from fashion_pipeline.line.live import live_collections
 from fashion_pipeline_tests.line.conftest import DAY, item, items
@@ -164,6 +165,17 @@ def test_a_store_is_late_when_its_hours_are_over(shop: Shop, now: datetime, late
     assert row["late"] is late
     assert ("late" in row["what_to_do"]) is late
     assert look(shop, now=now, last_day=DAY)["shop"]["late"] is False, "a finished history has all it needs"
+
+
+def test_a_feed_that_was_accepted_and_not_applied_is_no_feed_that_is_late(shop: Shop) -> None:
+    shop.run(DAY, items(20))
+    with pytest.raises(VerdictError):
+        shop.run(NEXT, items(5))
+    (row,) = shop.rows("SELECT sha256 FROM feed_snapshots WHERE verdict = 'refused'")
+    shop.clean(NEXT, Acceptance(row["sha256"][:8], ("shrink",), "they left"))
+    assert "accepted and not applied: run the line" in look(shop)["shop"]["what_to_do"]
+    shop.apply(NEXT)
+    assert "applied" not in look(shop)["shop"]["what_to_do"]
 
 
 def test_a_store_in_tokyo_is_late_by_its_own_clock(shop: Shop) -> None:
