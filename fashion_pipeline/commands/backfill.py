@@ -21,8 +21,7 @@ mutation Backfill($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
     __typename
     ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-    ... on UnauthorizedError { message }
+    ... on Error { message }
   }
 }
 """
@@ -79,7 +78,8 @@ def run_backfill(settings: Settings, request: BackfillRequest, ui_url: str | Non
             f"Dagster refuses the backfill ({answer['__typename']}): {answer.get('message', 'no reason given')}; "
             "reload the code location where feeds.yaml changed"
         )
-    print(f"{len(partitions)} partitions of {', '.join(assets)}: {ui_url}/runs/b/{answer['backfillId']}")
+    many = f"{len(partitions)} partition{'' if len(partitions) == 1 else 's'}"
+    print(f"{many} of {', '.join(assets)}: {ui_url}/runs/b/{answer['backfillId']}")
     return 0
 
 
@@ -90,9 +90,10 @@ def _partitions(feeds: FeedsConfig, request: BackfillRequest) -> list[str]:
         raise PermanentError(
             f"--from {request.first} is before first_day {feeds.first_day} of feeds.yaml: move one of them"
         )
-    stores = [feeds.store(name).id for name in request.stores] or [
-        store.id for store in feeds.stores if store.status == "active"
-    ]
+    named = [feeds.store(name) for name in request.stores]
+    for store in named:
+        store.refuse_retired()
+    stores = [store.id for store in named or feeds.stores if named or store.status == "active"]
     days = (request.last - request.first).days + 1
     return [f"{request.first + timedelta(days=n)}|{store}" for n in range(days) for store in stores]
 

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from fashion_pipeline.errors import SettingsError
+from fashion_pipeline.errors import PermanentError, SettingsError
 from fashion_pipeline.feeds.encoding import text_codec
 from fashion_pipeline.feeds.mapping import (
     SUPPLEMENT_NEEDS,
@@ -213,6 +213,18 @@ class StoreConfig(_Model):
     def public_location(self) -> str:
         """The location as it may be shown: `${NAME}` instead of what the environment holds."""
         return _shown(self.hide_secrets(self.location))
+
+    def refuse_retired(self) -> None:
+        """Raise where the store is retired: what it lists again would have to be retired again.
+
+        Raises:
+            PermanentError: it is.
+        """
+        if self.status == "retired":
+            raise PermanentError(
+                f"store {self.id} is retired in feeds.yaml: nothing is fetched or applied; set `status: active` there "
+                "where it came back"
+            )
 
     def hide_secrets(self, text: str) -> str:
         """`text` without any value that this store has from the environment."""

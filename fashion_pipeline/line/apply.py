@@ -21,9 +21,10 @@ def apply_products(database: Database, data: DataLocation, store: StoreConfig, d
     """Apply the snapshot that stands for a store's day, in one transaction.
 
     Raises:
-        PermanentError: nothing was captured or cleaned for that day.
+        PermanentError: nothing was captured or cleaned for that day, or the store is retired.
         VerdictError: the snapshot is refused, or not yet judged.
     """
+    store.refuse_retired()
     with (
         contextlib.ExitStack() as stack,
         database.lock(store.id, "products"),

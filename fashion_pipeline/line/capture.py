@@ -52,9 +52,10 @@ def capture_feed(
         now: the present, for tests.
 
     Raises:
-        PermanentError: the feed is not there, or `day` is a past day of a live feed.
+        PermanentError: the feed is not there, `day` is a past day of a live feed, or the store is retired.
         TransientError: the store does not answer.
     """
+    store.refuse_retired()
     now = now or datetime.now(UTC)
     started = now if launched_at is None else launched_at
     with database.lock(store.id, "raw_feeds"):

@@ -40,6 +40,15 @@ def test_the_preview_changes_nothing_and_the_word_does(
     assert here.points() == before - 12
     assert len(here.products("beta")) == 12
     assert "nothing to retire" in fashion_pipeline("retire", "alpha", "--apply").out
+    # A backfill over all stores does not list them again, nor does its rest alone.
+    for assets in (None, ["products"]):
+        assert not here.run("line", assets=assets).success
+    assert standing(here) == (0, 12, 0)
+    said = fashion_pipeline(
+        "backfill", "--store", "alpha", "--from", str(SECOND), "--ui", "http://127.0.0.1:9"
+    )
+    assert said.code == 1
+    assert "status: active" in said.error
 
     # It comes back with the bytes that were applied last: the same rows, and no picture is embedded again.
     ids = {row["id"] for row in here.products().values()}
