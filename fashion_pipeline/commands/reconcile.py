@@ -93,5 +93,7 @@ def _row(
     found = before.counts if store is None else before.by_store.get(store, {})
     left = after.counts if store is None else after.by_store.get(store, {})
     differs = any(left.values())
-    verdict = ("still differs" if repair else "differs: run again with --repair") if differs else "agrees"
+    verdict = "mended" if any(found.values()) else "agrees"
+    if differs:
+        verdict = "still differs" if repair else "differs: run again with --repair"
     table.add_row(name, *(f"{found.get(kind, 0):,}" for kind in DifferenceKind), verdict)

@@ -245,7 +245,7 @@ def _broken(incidents: Iterable[Incident], ui_url: str | None) -> Iterator[dict[
 
 def _mended(incidents: Iterable[Incident], ui_url: str | None) -> Iterator[dict[str, Any]]:
     for group in _grouped(incidents):
-        lines = [f"MENDED: {_whom(group)}: {group[0].job} holds again after {group[0].error_class}"]
+        lines = [f"MENDED: {_whom(group)}: {group[0].step or group[0].job} succeeded"]
         yield _message("mended", group, lines, next_step="nothing", link=_link(group[0], ui_url))
 
 

@@ -147,10 +147,12 @@ def _clean(
             if report.deletions:
                 deletions.commit(deletions_key)
     except FeedError as error:
-        finding = {"guard": "unreadable", "message": str(error)}
+        # The reader knows its file by the name that it is kept under.
+        said = str(error).replace(snapshot.sha256, "the feed")
+        finding = {"guard": "unreadable", "message": said}
         with database.connection() as connection:
             failure: dict[str, Any] = {
-                "failure": str(error),
+                "failure": said,
                 "verdict": "refused",
                 "findings": [finding],
                 "cleaning": cleaning,
@@ -158,7 +160,7 @@ def _clean(
                 "account": None,
             }
             snapshots.record_cleaning(connection, snapshot, failure, ())
-        raise
+        raise FeedError(said) from error
     values: dict[str, Any] = {
         "cleaning": cleaning,
         "clean_key": clean_key,

@@ -46,6 +46,7 @@ def test_differences_are_counted_and_mended_when_told(here: SmallWorld, fashion_
     assert {id_ for id_, _ in vectors.scroll(name)} == set(before)
     one = fashion_pipeline("index", "reconcile", "--repair", "--store", "alpha")
     assert one.code == 0
+    assert "mended" in one.out
     assert "beta" not in one.out
     whole = fashion_pipeline("index", "reconcile", "--repair")
     assert whole.code == 0
