@@ -17,7 +17,7 @@ from fashion_pipeline_tests.small_world import SECOND, SmallWorld
 
 pytestmark = pytest.mark.slow
 
-KEPT = ("raw", "clean", "rejected", "images", "embeddings", "feeds", "feeds.yaml")
+KEPT = ("raw", "clean", "rejected", "deletions", "images", "embeddings", "feeds", "feeds.yaml")
 
 
 def tool(name: str) -> str:
