@@ -30,6 +30,7 @@ from qdrant_client import QdrantClient
 from sqlalchemy import text
 
 from fashion_pipeline.catalog import points as ledger
+from fashion_pipeline.catalog.embeddings import forget_vectors
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.images import record_vectors
 from fashion_pipeline.embeddings.shards import write_shard
@@ -40,6 +41,7 @@ from fashion_pipeline.index.server import ServerStore
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.tuning import Tuning
 from fashion_pipeline.index.types import Point
+from fashion_pipeline.line import alias as line_alias
 from fashion_pipeline.line import points as line_points
 from fashion_pipeline.line.live import (
     Wanted,
@@ -91,13 +93,20 @@ class Boundaries:
         return wrapped
 
     @contextmanager
-    def watched(self, vectors: VectorStore, at: int) -> Iterator[None]:
-        """Crash at the boundary number `at`, where the block comes so far."""
+    def watched(self, vectors: VectorStore, at: int, *, moves: bool = False) -> Iterator[None]:
+        """Crash at the boundary number `at` of writes, or of `moves` of the alias, where the block comes so far."""
+        calls: list[tuple[Any, str]] = [
+            *((vectors, name) for name in ("upsert", "set_payload", "delete")),
+            *((ledger, name) for name in ("record_points", "forget_points")),
+        ]
+        if moves:
+            calls = [
+                (vectors, "set_alias"),
+                *((line_alias, name) for name in ("intend_move", "confirm_move", "forget_move")),
+            ]
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("upsert", "set_payload", "delete"):
-                patch.setattr(vectors, name, self.around(getattr(vectors, name)))
-            for name in ("record_points", "forget_points"):
-                patch.setattr(ledger, name, self.around(getattr(ledger, name)))
+            for owner, name in calls:
+                patch.setattr(owner, name, self.around(getattr(owner, name)))
             self.left = at
             try:
                 yield
@@ -161,7 +170,8 @@ class Index(RuleBasedStateMachine):
         self.boundaries = Boundaries()
         self.model = Plain()
         self.asked = 0
-        self.history: list[str] = []
+        #: Every move of the alias, as (collection, the one before), oldest first.
+        self.moves: list[tuple[str, str]] = []
 
     def teardown(self) -> None:
         if self.client is not None:
@@ -351,7 +361,7 @@ class Index(RuleBasedStateMachine):
         self.caught_up(report.collection)
         served = {id_ for id_ in self.model.index[before.collection] if self.is_wanted(id_)}
         assert served <= set(self.model.index[report.collection])
-        self.history.append(before.collection)
+        self.moves.append((report.collection, before.collection))
         self.check()
 
     def is_wanted(self, id_: UUID) -> bool:
@@ -366,16 +376,25 @@ class Index(RuleBasedStateMachine):
 
     @rule()
     def it_is_rolled_back(self) -> None:
-        before = self.serving.collection
+        before, earlier = self.serving.collection, self.earlier
         try:
             report = rollback(self.database, self.data, self.vectors, alias=self.alias, stores=self.stores)
         except PermanentError as error:
             words = str(error)
             assert "nothing to roll back" in words
+            assert self.earlier not in self.model.index
             return
         assert report.previous == before != report.collection == self.serving.collection
+        assert report.collection == earlier
+        self.moves.append((report.collection, before))
         self.caught_up(report.collection)
         self.check()
+
+    @property
+    def earlier(self) -> str | None:
+        """What served before the collection that serves."""
+        serving = self.serving.collection
+        return next((before for after, before in reversed(self.moves) if after == serving), None)
 
     @rule()
     def it_is_rebuilt(self) -> None:
@@ -392,9 +411,41 @@ class Index(RuleBasedStateMachine):
             stores=self.stores,
         )
         assert report.collection == self.serving.collection != before.collection
+        self.moves.append((report.collection, before.collection))
         self.model.index.setdefault(report.collection, {})
         self.caught_up(report.collection)
         self.check()
+
+    @rule(
+        what=st.sampled_from(["rebuild", "promote", "roll back"]),
+        at=st.sampled_from([3, 4, 0, 1, 2, 5]),
+        back=st.booleans(),
+    )
+    def moving_the_alias_crashes(self, what: str, at: int, back: bool) -> None:
+        """It points where it did or where it was to; what follows rests on the one that is true."""
+        if what == "rebuild" and self.kind == "edge" and len(self.vectors.collections()) > 4:
+            return
+        before, parts = self.serving.collection, (self.database, self.data, self.vectors)
+        with suppress(CrashError, PermanentError), self.boundaries.watched(self.vectors, at, moves=True):
+            if what == "promote":
+                promote(*parts, wanted=self.wanted, stores=self.stores, measure=lambda _: FIGURES)
+            elif what == "roll back":
+                rollback(*parts, alias=self.alias, stores=self.stores)
+            else:
+                rebuild(
+                    *parts, alias=self.alias, tuning=Tuning(), pipeline_version="test", stores=self.stores
+                )
+        after = self.serving.collection
+        if after != before:
+            self.moves.append((after, before))
+        for store in "ab":
+            self.bring(store)
+        for live in live_collections(self.vectors, self.alias).all:
+            self.model.index.setdefault(live.collection, {})
+            self.caught_up(live.collection)
+        self.check()
+        if back:
+            self.it_is_rolled_back()
 
     @precondition(lambda self: len(self.model.index) > 2)
     @rule()
@@ -406,6 +457,33 @@ class Index(RuleBasedStateMachine):
         with pytest.raises(PermanentError, match="serves"):
             delete_collection(self.database, self.vectors, self.wanted, serving)
         self.check()
+
+    @rule(content=st.sampled_from(BYTES))
+    def a_vector_is_forgotten(self, content: int) -> None:
+        """It was found wrong: its points stay and are told of, until the picture is embedded again."""
+        for store in "ab":
+            self.bring(store)
+            self.settle(store)
+        serving, digest = self.serving, self.digest(content)
+        of_model = [
+            e.collection
+            for e in live_collections(self.vectors, self.alias).all
+            if e.model_id == serving.model_id
+        ]
+        forget_vectors(self.database, serving.model_id, [digest], collections=of_model)
+        self.model.vectors[serving.model_id].discard(content)
+        shown = [
+            id_ for id_, (picture, _) in self.model.index[serving.collection].items() if picture == content
+        ]
+        mended = repair_all(self.database, self.data, self.vectors, serving, self.stores)
+        assert mended.before.counts["stale_vector"] == mended.before.differences == len(shown)
+        assert mended.removed == 0
+        self.check()
+        self.embed(serving.model_id)
+        for store in "ab":
+            self.bring(store)
+            self.settle(store)
+        assert reconcile_all(self.database, self.vectors, serving, self.stores).agrees
 
     # -- behind the ledger
 
