@@ -17,8 +17,9 @@ _PAYLOAD_HASH = (
     "md5(concat_ws('|', CAST(:version AS text), p.content_hash, coalesce(p.image_url, ''), {sha}))"
 )
 
-# A product keeps the vector of its last picture while the new one is awaited.
-WANTED = f"""
+# A product keeps the vector of its last picture while the new one is awaited; a point whose vector was forgotten
+# stays, without a digest here, until there is one again.
+_SHOWN = f"""
     SELECT p.*, w.sha256, w.shard_key,
            {_PAYLOAD_HASH.format(sha="w.sha256")} AS payload_hash,
            entry.payload_hash AS old_payload_hash, entry.image_sha256 AS old_sha256
@@ -33,8 +34,10 @@ WANTED = f"""
                coalesce(fresh.shard_key, kept.shard_key) AS shard_key
     ) w
     WHERE p.store_id = ANY(CAST(:stores AS text[]))
-      AND p.delisted_on IS NULL AND p.image_key IS NOT NULL AND w.sha256 IS NOT NULL
+      AND p.delisted_on IS NULL AND p.image_key IS NOT NULL
+      AND (w.sha256 IS NOT NULL OR entry.product_id IS NOT NULL)
 """
+WANTED = f"SELECT * FROM ({_SHOWN}) shown WHERE sha256 IS NOT NULL"
 
 #: The columns of `products` that a payload is made of.
 _PAYLOAD_COLUMNS = """
@@ -184,13 +187,18 @@ def mark_stale(
             )
 
 
-_EXPECTED = text(f"SELECT w.id, w.payload_hash, w.sha256, w.store_id FROM ({WANTED}) w ORDER BY w.id")
+_EXPECTED = text(
+    f"SELECT w.id, w.payload_hash, coalesce(w.sha256, ''), w.store_id FROM ({_SHOWN}) w ORDER BY w.id"
+)
 
 
 def expected_points(
     database: Database, collection: str, model_id: str, stores: Sequence[str], *, payload_version: str
 ) -> Iterator[tuple[UUID, str, str, str]]:
-    """(product id, payload hash, image sha256, store) that the collection should hold, sorted by id; streamed."""
+    """(product id, payload hash, image sha256, store) that the collection should hold, sorted by id; streamed.
+
+    The digest is empty where the point's vector was forgotten: whatever it has, it is to be embedded anew.
+    """
     parameters = {
         "collection": collection,
         "model": model_id,
@@ -226,7 +234,7 @@ def expected_among(
 ) -> set[UUID]:
     """Those of `ids` that the collection should hold right now."""
     with database.connection() as connection:
-        statement = text(f"SELECT w.id FROM ({WANTED}) w WHERE w.id = ANY(CAST(:ids AS uuid[]))")
+        statement = text(f"SELECT w.id FROM ({_SHOWN}) w WHERE w.id = ANY(CAST(:ids AS uuid[]))")
         return set(
             connection.scalars(
                 statement,

@@ -95,5 +95,13 @@ def _row(
     differs = any(left.values())
     verdict = "mended" if any(found.values()) else "agrees"
     if differs:
-        verdict = "still differs" if repair else "differs: run again with --repair"
+        verdict = _what_is_left(left, repair=repair)
     table.add_row(name, *(f"{found.get(kind, 0):,}" for kind in DifferenceKind), verdict)
+
+
+def _what_is_left(left: dict[str, int], *, repair: bool) -> str:
+    """What to do about it; a vector that was forgotten comes back by embedding only."""
+    if not repair:
+        return "differs: run again with --repair"
+    awaited = {kind for kind, count in left.items() if count} == {DifferenceKind.STALE_VECTOR}
+    return "still differs" + (": its vectors are awaited, run the line for this store" if awaited else "")

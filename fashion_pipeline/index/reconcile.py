@@ -26,7 +26,7 @@ class DifferenceKind(StrEnum):
     ORPHANED = "orphaned"
     """Is there and should not be: the product left, or never had an active row."""
     STALE_VECTOR = "stale_vector"
-    """Stands for another picture; its payload then differs too."""
+    """Stands for another picture, and its payload then differs too; or its vector was found wrong and is awaited."""
     STALE_PAYLOAD = "stale_payload"
     """The picture is right, the payload is not."""
     FOREIGN = "foreign"

@@ -282,7 +282,8 @@ def settle_differences(
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.counts.items() if count)
     raise PermanentError(
         f"collection {target.collection!r} differs from PostgreSQL: {kinds}; look with "
-        f"`fashion-pipeline index reconcile --collection {target.collection}`, mend with --repair, then try again"
+        f"`fashion-pipeline index reconcile --collection {target.collection}`, mend with --repair (and a vector "
+        "that is awaited by embedding its picture: fill_candidate, or the line), then try again"
     )
 
 

@@ -18,7 +18,7 @@ from fashion_pipeline.line import shards as module
 from fashion_pipeline.line.live import Wanted, as_target
 from fashion_pipeline.line.points import write_points
 from fashion_pipeline.line.promotion import prepare_candidate
-from fashion_pipeline.line.reconcile import reconcile_store
+from fashion_pipeline.line.reconcile import reconcile_store, repair_store
 from fashion_pipeline.line.shards import VerifyReport, collect_shards, compact_shards, verify_vectors
 from fashion_pipeline_tests.line.conftest import DAY, item
 from fashion_pipeline_tests.line.shops import (
@@ -105,10 +105,15 @@ def test_what_is_wrong_is_named_forgotten_and_embedded_anew_and_its_point_writte
     mended = verify(shop, repair=True)
     assert mended.forgotten == 2, "a picture that is gone is no fault of its vector"
     assert set(before) - set(shop.ledger()) == {wrong, lost}
+    # Until they are embedded their points are told of, and stay.
+    kept = repair_store(shop.database, shop.data, shop.index, shop.name, serving=shop.collection())
+    assert (kept.before.counts["stale_vector"], kept.before.differences, kept.removed) == (2, 2, 0)
+    assert (kept.points.deleted, kept.after.differences, len(shop.indexed())) == (0, 2, 20)
     assert shop.embed().entered == 2
     after = vectors(shop)
     assert all(np.allclose(after[digest], before[digest], atol=1e-4) for digest in before)
     assert shop.points().vectors_updated == 2
+    assert reconcile_store(shop.database, shop.index, shop.name, serving=shop.collection()).agrees
     points = shop.indexed()
     for number in range(20):
         assert np.allclose(points[f"sku-{number}"].vector, before[sha256(jpeg(number))], atol=1e-4)
