@@ -276,7 +276,7 @@ def _delimited(text: str, name: str, needs: tuple[str, ...]) -> Detection:
 def _alike(best: str, alike: set[str]) -> tuple[str, ...]:
     """What a person is told where other kinds have the same fields."""
     others = " and ".join(sorted(alike - {best}))
-    return (f"its fields are those of {others} too, which reads it alike",) if others else ()
+    return (f"its fields are those of {others} too: it is read alike either way",) if others else ()
 
 
 def _xml(text: str, name: str, needs: tuple[str, ...]) -> Detection:

@@ -71,7 +71,9 @@ def test_meta_is_told_from_google_by_fields_that_google_does_not_have(
 ) -> None:
     found = _detect(tmp_path, data)
     assert found.format == format_name
-    assert found.notes == ((f"its fields are those of {alike} too, which reads it alike",) if alike else ())
+    assert found.notes == (
+        (f"its fields are those of {alike} too: it is read alike either way",) if alike else ()
+    )
 
 
 @pytest.mark.parametrize(

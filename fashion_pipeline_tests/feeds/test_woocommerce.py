@@ -59,6 +59,13 @@ def test_commas_within_values_are_escaped(feed) -> None:
     assert (item["image_url"], item["additional_image_urls"]) == ("https://x/a,b.jpg", ["https://x/c.jpg"])
 
 
+def test_line_breaks_of_prose_are_escaped(feed) -> None:
+    row = r'9,simple,s,A\nB,1,"<p>One</p>\nTwo C:\\new",1,,5,,,,,,,,,' + "\n"
+    [item] = feed(HEAD + row, "woocommerce_csv").items
+    assert item["description"] == "<p>One</p>\nTwo C:\\new"
+    assert item["title"] == r"A\nB"
+
+
 def test_what_is_no_product_is_context(feed) -> None:
     rows = "4,grouped,g,Set,1,,1,,,,,,,,,,,\n5,simple,d,Draft,-1,,1,,5,,,,,,,,,\n6,simple,p,Private,0,,1,,5,,,,,,,,,\n"
     alone = PARENT.replace("1,variable,top,", "7,variable,alone,")

@@ -20,6 +20,9 @@ INHERITED = (
     "name", "description", "short_description", "categories", "tags", "brands", "images", "published",
     "date_sale_price_starts", "date_sale_price_ends",
 )  # fmt: skip
+#: Its prose has line breaks as `\n`, and what was written so as `\\n`.
+PROSE = ("description", "short_description")
+LINE_BREAK = re.compile(r"\\(\\n|n)")
 #: Commas within a value are escaped.
 BETWEEN = re.compile(r"(?<!\\),\s*")
 ATTRIBUTE = re.compile(r"attribute_(\d+)_name")
@@ -86,6 +89,7 @@ class _Products:
             inherited = {name: parent[name] for name in INHERITED if name in parent}
             item: dict[str, Any] = {**row.cells, **inherited, **row.said()}
             item.update(_attributes(row.said(), parent))
+            item.update({name: _broken(item[name]) for name in PROSE if name in item})
             if is_variation:
                 item["group"] = parent.get("id") or row.cell("parent")
             images = [_unescaped(url) for url in BETWEEN.split(str(item.get("images") or "")) if url]
@@ -124,6 +128,11 @@ def _deepest(categories: str) -> str | None:
     """The most specific of a product's categories."""
     paths = [_unescaped(path) for path in BETWEEN.split(categories) if path.strip()]
     return max(paths, key=lambda path: path.count(">"), default=None)
+
+
+def _broken(prose: str) -> str:
+    """Prose with its line breaks."""
+    return LINE_BREAK.sub(lambda found: "\n" if found[1] == "n" else found[1], prose)
 
 
 def _unescaped(value: str) -> str:
