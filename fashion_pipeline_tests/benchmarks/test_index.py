@@ -26,7 +26,8 @@ from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.images import record_vectors
 from fashion_pipeline.embeddings.shards import write_shard
 from fashion_pipeline.embeddings.vectors import EmbeddedBatch, Provenance
-from fashion_pipeline.index.edge import EdgeStore, _index_operations
+from fashion_pipeline.index.edge import EdgeStore
+from fashion_pipeline.index.edge_shard import index_operations
 from fashion_pipeline.index.payload import PAYLOAD_VERSION, payload_for
 from fashion_pipeline.index.search import search
 from fashion_pipeline.index.types import PAYLOAD_INDEXES
@@ -183,7 +184,7 @@ def bare_shard(folder: Path) -> engine.EdgeShard:
         wal_enabled=True,
     )
     shard = engine.EdgeShard.create(str(folder), config)
-    for operation in _index_operations(PAYLOAD_INDEXES):
+    for operation in index_operations(PAYLOAD_INDEXES):
         shard.update(operation)
     return shard
 
