@@ -176,7 +176,8 @@ def test_the_first_collection_is_noted_by_the_next_run_where_its_own_was_ended(
 
 
 def spoil(shop: Shop, collection: str, what: str) -> None:
-    """Damage a collection's files as a full disk or a wrong hand would."""
+    """Damage a collection's files, which no process has open, as a full disk or a wrong hand would."""
+    shop.index.close()
     folder = shop.parts / "qdrant" / "collections" / collection
     if what == "engine's files":
         (folder / "shard" / "edge_config.json").write_text("{")
