@@ -59,6 +59,8 @@ def test_what_compose_says_is_a_complete_server_world() -> None:
         for name, value in ours()["code"]["environment"].items()
     }
     filled["FASHION_PIPELINE_ALERT_WEBHOOK"] = ""
+    # A folder of the container's.
+    assert filled.pop("FASHION_PIPELINE_SECRETS_DIR") == "/srv/secrets"
     settings = load_settings(filled)
     settings.check()
     assert settings.profile == "server"
@@ -73,6 +75,14 @@ def test_every_reference_of_compose_is_in_its_example() -> None:
     for name in example:
         if name.endswith(("PASSWORD", "API_KEY")):
             assert set(re.findall(rf"\$\{{{name}([^}}]*)\}}", text)) == {":?"}, name
+
+
+def test_nothing_that_a_deployment_brings_along_gets_into_its_image() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    example = (DEPLOY / ".env.example").read_text()
+    brought = re.findall(r"^[A-Z_]+=\./(\S+)$", example, re.MULTILINE)
+    assert set(brought) == {"feeds.yaml", "model", "secrets"}
+    assert {"**/.env", *(f"deploy/{name}" for name in brought)} <= set(ignored)
 
 
 def test_no_secret_has_a_value_here() -> None:
