@@ -140,10 +140,10 @@ class HeldShard:
         return self._shard is not None and self._opened_as == self._folder.identity(self.name)
 
     def wanted(self) -> bool:
-        """Whether somebody waits for the lock, or the folder was removed and nothing is left to keep."""
+        """Whether somebody waits for the lock, or may: a folder that was removed or is read-only does not tell."""
         try:
             return self._lock.wanted()
-        except FileNotFoundError:
+        except OSError:
             return True
 
     def update(self, operation: engine.UpdateOperation, points: int) -> None:

@@ -8,6 +8,7 @@ names what came of it.
 """
 
 import atexit
+import faulthandler
 import json
 import logging
 import os
@@ -39,6 +40,8 @@ from fashion_pipeline.settings import load_settings
 from fashion_pipeline_tests.crash.watch import Moment, Watch
 
 #: A run whose worker was killed stays in one of these.
+#: Has a run write what each of its threads does into its log.
+STACKS = signal.SIGUSR1
 UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
 
 
@@ -126,6 +129,8 @@ def run(order: Order) -> int:
     log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    # What a run that is given up was doing is told in its log.
+    faulthandler.register(STACKS, all_threads=True)
     os.environ.clear()
     os.environ.update(order.environ)
     link = socket.socket(socket.AF_UNIX)

@@ -26,7 +26,7 @@ from fashion_pipeline.line.prune import prune
 from fashion_pipeline.line.shards import collect_shards
 from fashion_pipeline.settings import Settings, load_settings
 from fashion_pipeline_tests.conftest import ROOT
-from fashion_pipeline_tests.crash.runner import Order
+from fashion_pipeline_tests.crash.runner import STACKS, Order
 from fashion_pipeline_tests.crash.state import State, observe, unfinished_files
 from fashion_pipeline_tests.crash.watch import Moment
 from fashion_pipeline_tests.crash.world import Step, World
@@ -36,6 +36,7 @@ PATIENCE = 25.0
 #: A run without a fault takes 3 s; on a machine that others use, longer.
 RUN_SECONDS = 180.0
 ORPHAN_SECONDS = 10.0
+STACKS_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,9 @@ class Run:
         self._read(seconds, until=lambda: False)
         given_up = not self._ended
         if given_up:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, STACKS)
+            time.sleep(STACKS_SECONDS)
             self.kill()
             self._read(30, until=lambda: False)
         self._link.close()
@@ -335,7 +339,7 @@ class Side:
     def log(self) -> str:
         """The end of what the last process wrote."""
         path = self.logs / f"{self._orders:03}.log"
-        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+        return path.read_text(errors="replace")[-6000:] if path.exists() else ""
 
 
 def copy_side(source: Path, target: Path) -> None:
