@@ -40,16 +40,6 @@ def set_pool_limits(instance: dg.DagsterInstance) -> dict[str, int]:
     return dict(POOL_LIMITS)
 
 
-def pool_limits(instance: dg.DagsterInstance) -> dict[str, int | None]:
-    """The limit that each of our pools has of its own."""
-    own = {
-        each.name: each.limit
-        for each in instance.event_log_storage.get_pool_limits()
-        if not each.from_default
-    }
-    return {pool: own.get(pool) for pool in POOL_LIMITS}
-
-
 class RetentionConfig(dg.Config):
     """For how long runs are kept."""
 

@@ -209,11 +209,6 @@ class StoreConfig(_Model):
         """Whether the location names a day, so that a past day can be captured."""
         return DATE_FIELD.search(self.location) is not None
 
-    @property
-    def public_location(self) -> str:
-        """The location as it may be shown: `${NAME}` instead of what the environment holds."""
-        return _shown(self.hide_secrets(self.location))
-
     def refuse_retired(self) -> None:
         """Raise where the store is retired: what it lists again would have to be retired again.
 

@@ -9,7 +9,7 @@ import pytest
 
 from fashion_pipeline.definitions import build_definitions
 from fashion_pipeline.defs import housekeeping
-from fashion_pipeline.defs.housekeeping import old_runs, pool_limits, set_pool_limits
+from fashion_pipeline.defs.housekeeping import old_runs, set_pool_limits
 from fashion_pipeline.logs import formatter
 from fashion_pipeline_tests.small_world import FIRST, SECOND, SmallWorld
 
@@ -67,11 +67,11 @@ def test_every_job_but_the_line_is_a_report(world: SmallWorld) -> None:
 
 def test_pools_get_their_limits() -> None:
     with dg.DagsterInstance.local_temp() as instance:
-        assert set(pool_limits(instance).values()) == {None}
-        set_pool_limits(instance)
-        assert pool_limits(instance) == {"gpu": 1, "index": 1, "fetch": 4}
-        set_pool_limits(instance)
-        assert pool_limits(instance) == {"gpu": 1, "index": 1, "fetch": 4}
+        assert instance.event_log_storage.get_pool_limits() == []
+        for _ in range(2):
+            set_pool_limits(instance)
+            limits = {each.name: each.limit for each in instance.event_log_storage.get_pool_limits()}
+            assert limits == {"gpu": 1, "index": 1, "fetch": 4}
 
 
 def test_a_log_line_is_json_with_store_day_and_run(

@@ -13,8 +13,6 @@ from fashion_pipeline.feeds.readers.json_shapes import KEY, json_elements
 from fashion_pipeline.feeds.readers.rows import Fields, RowBatch
 from fashion_pipeline.feeds.records import Read, Source, json_text
 
-#: Prefix of the record's own fields as seen from one of its variants.
-OF_RECORD = "record."
 REPEATED = "repeated on a later page"
 
 
