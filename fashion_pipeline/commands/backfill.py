@@ -75,7 +75,7 @@ def run_backfill(settings: Settings, request: BackfillRequest, ui_url: str | Non
     answer = graphql(ui_url, LAUNCH, {"params": params})["launchPartitionBackfill"]
     if answer["__typename"] != "LaunchBackfillSuccess":
         raise PermanentError(
-            f"Dagster refuses the backfill ({answer['__typename']}): {answer.get('message', 'no reason given')}; "
+            f"Dagster refuses the backfill ({answer['__typename']}): {answer['message'].rstrip('.')}; "
             "reload the code location where feeds.yaml changed"
         )
     many = f"{len(partitions)} partition{'' if len(partitions) == 1 else 's'}"
