@@ -144,6 +144,21 @@ def test_the_checks_say_what_to_do(page: Any, address: str) -> None:
     show(page, "ui_checks")
 
 
+def test_the_pictures_of_search_quality(page: Any, address: str) -> None:
+    page.goto(f"{address}/assets/search_quality?view=events")
+    page.get_by_text("against_the_promotion").first.wait_for()
+    links = page.get_by_text("Show Markdown")
+    for link, words in ((0, "queries and their first results"), (1, "recall and precision over time")):
+        links.nth(link).click()
+        picture = page.locator(f"img[alt='{words}']")
+        picture.wait_for()
+        assert picture.evaluate("image => image.naturalWidth") > 600, words
+        if not link:
+            show(page, "ui_search_quality")
+        page.keyboard.press("Escape")
+        picture.wait_for(state="detached")
+
+
 def test_the_table_of_health(page: Any, address: str) -> None:
     page.goto(f"{address}/assets/catalog_health?view=events")
     page.get_by_text("stores_that_need_a_person").first.wait_for()

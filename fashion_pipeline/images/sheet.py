@@ -14,6 +14,7 @@ PAGE = "#f4f4f5"
 CARD = "#ffffff"
 EDGE = "#dcdce0"
 BLANK = "#ececef"
+MARK = "#16a34a"
 INK = "#18181b"
 PALE = "#71717a"
 MARGIN = 16
@@ -27,10 +28,15 @@ SCALES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.15, 0.08)
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture (encoded, in any format; None for a gap) and the lines under it."""
+    """One picture (encoded, in any format; None for a gap) and the lines under it.
+
+    `text` stands in place of a picture; a `marked` tile has a frame.
+    """
 
     image: bytes | None
     caption: tuple[str, ...] = ()
+    text: str = ""
+    marked: bool = False
 
 
 def contact_sheet(
@@ -71,8 +77,18 @@ def contact_sheet(
     for index, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
         left = MARGIN + index % columns * (card + GAP)
         high = top + index // columns * (card_height + GAP)
-        draw.rounded_rectangle((left, high, left + card - 1, high + card_height - 1), RADIUS, CARD, EDGE)
-        _place(page, draw, picture, (left + PADDING, high + PADDING), tile_size, small)
+        draw.rounded_rectangle(
+            (left, high, left + card - 1, high + card_height - 1),
+            RADIUS,
+            CARD,
+            MARK if tile.marked else EDGE,
+            width=3 if tile.marked else 1,
+        )
+        corner = left + PADDING, high + PADDING
+        if tile.text:
+            _write(draw, tile.text, corner, tile_size, large)
+        else:
+            _place(page, draw, picture, corner, tile_size, small)
         for number, text in enumerate(tile.caption):
             place = (left + PADDING, high + card + number * line)
             draw.text(place, _fit(text, small, tile_size), PALE if number else INK, small)
@@ -96,6 +112,23 @@ def _place(
     draw.text(
         (left + (size - font.getlength(text)) / 2, top + (size - line_height(font)) / 2), text, PALE, font
     )
+
+
+def _write(draw: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], size: int, font: Font) -> None:
+    """Words in lines that fit; what needs more lines than there are ends in an ellipsis."""
+    words = text.split()
+    lines: list[str] = []
+    most, height = max(1, size // line_height(font)), line_height(font)
+    while words and len(lines) < most - 1:
+        taken = 1
+        while taken < len(words) and font.getlength(" ".join(words[: taken + 1])) <= size:
+            taken += 1
+        lines.append(_fit(" ".join(words[:taken]), font, size))
+        words = words[taken:]
+    if words:
+        lines.append(_fit(" ".join(words), font, size))
+    for number, line in enumerate(lines):
+        draw.text((corner[0], corner[1] + number * height), line, INK, font)
 
 
 def load_font(size: int) -> Font:

@@ -285,14 +285,15 @@ def _approximate_recall(vectors: VectorStore, collection: str, asked: Vector) ->
 
 
 def _sheet(images: ImageStore, sample: Sample, answers: list[list[PointHit]]) -> tuple[bytes, str]:
-    asked = [(product.title, "title") for product in sample.products[:SHEET_TITLES]]
+    """Some queries, each with its first results; those that are relevant are framed."""
+    asked = [(each.title, "title", each.relevant) for each in sample.products[:SHEET_TITLES]]
     shown = answers[:SHEET_TITLES]
     first = len(sample.products)
-    asked += [(each.name, "category") for each in sample.categories[:SHEET_CATEGORIES]]
+    asked += [(each.name, "category", each.relevant) for each in sample.categories[:SHEET_CATEGORIES]]
     shown += answers[first : first + SHEET_CATEGORIES]
     tiles = []
-    for (words, kind), hits in zip(asked, shown, strict=False):
-        tiles.append(Tile(None, (words, kind)))
+    for (words, kind, relevant), hits in zip(asked, shown, strict=False):
+        tiles.append(Tile(None, (kind,), text=words))
         for rank in range(SHEET_RESULTS):
             if rank >= len(hits):
                 tiles.append(Tile(None, ()))
@@ -300,5 +301,7 @@ def _sheet(images: ImageStore, sample: Sample, answers: list[list[PointHit]]) ->
             payload = hits[rank].payload
             sha256 = str(payload.get("image_sha256", ""))
             picture = images.read(sha256) if sha256 and images.exists(sha256) else None
-            tiles.append(Tile(picture, (str(payload.get("title", "")), f"{hits[rank].score:.3f}")))
+            right = str(payload.get(GROUP_FIELD)) in relevant
+            caption = str(payload.get("title", "")), f"{hits[rank].score:.3f}"
+            tiles.append(Tile(picture, caption, marked=right))
     return encode_within(contact_sheet(tiles, columns=1 + SHEET_RESULTS, tile_size=110), 45_000)

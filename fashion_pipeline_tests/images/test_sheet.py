@@ -62,6 +62,18 @@ def test_a_caption_stays_in_its_tile() -> None:
     assert long.tobytes() != short.tobytes()
 
 
+def test_words_stand_in_place_of_a_picture_and_a_frame_marks_a_tile() -> None:
+    def drawn(words: str, *, marked: bool = False) -> Image.Image:
+        return contact_sheet([Tile(None, ("title",), text=words, marked=marked)], columns=1, tile_size=100)
+
+    few, many, endless = drawn("Red dress"), drawn("Red dress " * 4), drawn("Red dress " * 90)
+    square = (24, 24, 124, 124)
+    outside = (0, 124 + 24, few.width, few.height)
+    assert few.crop(square).tobytes() != many.crop(square).tobytes() != endless.crop(square).tobytes()
+    assert many.crop(outside).tobytes() == endless.crop(outside).tobytes() == few.crop(outside).tobytes()
+    assert few.getpixel((17, 60)) != (22, 163, 74) == drawn("Red dress", marked=True).getpixel((17, 60))
+
+
 @pytest.mark.parametrize("limit", [60_000, 20_000, 2_000])
 def test_a_sheet_is_encoded_within_a_limit(limit: int) -> None:
     noise = Image.effect_noise((700, 500), 90).convert("RGB")

@@ -48,7 +48,7 @@ def build() -> list[dg.AssetsDefinition]:
         **Tasks**: title to image asks for a product by its title; category to product for a category by its name.
         **Figures**: recall@1, recall@10, precision@10 and mean reciprocal rank of each, as Marqo's tables define
         them, over variant groups; the approximate search against the exact one; latency; the trend as a plot; and
-        a contact sheet: each row a query, then its first results.
+        a contact sheet: each row a query, then its first results, the relevant ones framed.
 
         **When recall falls**: look at the contact sheet; a wrong preprocessor or model folder looks like noise.
         """
