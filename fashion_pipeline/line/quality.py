@@ -178,7 +178,7 @@ def measure(
             start = time.perf_counter()
             answers.append(search(vectors, serving.collection, vector, limit=DEPTH))
             latencies.append(1000 * (time.perf_counter() - start))
-        approximate = _approximate_recall(vectors, serving.collection, asked[:EXACT_QUERIES])
+        approximate = approximate_recall(vectors, serving.collection, asked[:EXACT_QUERIES])
     titles = len(sample.products)
     return (
         Figures(
@@ -273,7 +273,8 @@ def _task(answers: Sequence[list[PointHit]], relevant: Sequence[frozenset[str]])
     return Task(len(rows), *(float(value) for value in np.mean(rows, axis=0)))
 
 
-def _approximate_recall(vectors: VectorStore, collection: str, asked: Vector) -> float | None:
+def approximate_recall(vectors: VectorStore, collection: str, asked: Vector) -> float | None:
+    """The share of the exact search's first results that the approximate one finds; None without a graph."""
     if not vectors.describe(collection).indexed_vectors:
         return None
     shares = []

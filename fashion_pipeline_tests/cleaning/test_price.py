@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from price_parser import Price as LibraryPrice
 
 from fashion_pipeline.cleaning.currencies import currencies, signs
 from fashion_pipeline.cleaning.price import Price, PriceProblem, parse_price
@@ -225,6 +226,35 @@ def as_listed(text: str) -> str:
 @pytest.mark.parametrize(("text", "store", "expected"), TABLE, ids=[repr(row[0])[:40] for row in TABLE])
 def test_table(text: str | None, store: str | None, expected: str) -> None:
     assert shown(parse_price(text, store_currency=store)) == as_listed(expected)
+
+
+#: Where price-parser reads another amount: three decimals, other scripts, apostrophes, exponents.
+LIBRARY_DIFFERS = {
+    "12.500 KWD", "0.500 KWD", "CHF 1’234.50", "د.إ ٤٥٫٥٠", "١٢٣٫٥٠", "١٬٢٣٤٫٥٠", "1234.567", "0.990", "1E+2",
+}  # fmt: skip
+
+
+def test_against_a_well_kept_library() -> None:
+    """Where both read an amount it is the same, but for what is named; what is no price of one item it guesses."""
+    differs, guessed = set(), set()
+    for text, store, _ in TABLE:
+        ours = parse_price(text, store_currency=store)
+        theirs = LibraryPrice.fromstring(text).amount
+        if isinstance(ours, PriceProblem):
+            guessed |= {text} if theirs is not None else set()
+        elif theirs != ours.amount:
+            differs.add(text)
+    assert differs == LIBRARY_DIFFERS
+    assert guessed >= {
+        "1.234 USD",
+        "10 - 20",
+        "from $10",
+        "49.00 USD 98.00 USD",
+        "10 20 30",
+        "-5 USD",
+        "15.00/pc",
+        "free",
+    }
 
 
 def test_table_is_long_enough() -> None:

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,8 +15,10 @@ from fashion_pipeline.demo.garments import Garment, draw
 from fashion_pipeline.demo.wording import caption
 from fashion_pipeline.embeddings.encoder import Encoder, load_encoder
 from fashion_pipeline.images.store import ImageStore
+from fashion_pipeline.index.edge import EdgeStore
 from fashion_pipeline.line.points import Serving
-from fashion_pipeline.line.quality import QualityReport, last_verdict, measure_search
+from fashion_pipeline.line.quality import QualityReport, approximate_recall, last_verdict, measure_search
+from fashion_pipeline_tests.index.making import points, spec, vector_of
 from fashion_pipeline_tests.line.conftest import DAY, FIELDS, item
 from fashion_pipeline_tests.line.shops import ALIAS, Shop, copy_sparse
 
@@ -100,6 +103,21 @@ def test_right_titles_are_found_and_wrong_ones_are_not(shop: Shop) -> None:
     worse = measure(shop)
     assert worse.figures.title.recall_at_1 < report.figures.title.recall_at_1
     assert worse.figures.title.mrr < report.figures.title.mrr / 2
+
+
+def test_the_approximate_search_is_held_against_the_exact_one_where_there_is_a_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge = EdgeStore(tmp_path / "qdrant")
+    monkeypatch.setattr("fashion_pipeline.index.edge_shard._HNSW_FROM_KILOBYTES", 1000)
+    edge.ensure_collection(spec("c"))
+    edge.upsert("c", points(600))
+    asked = np.stack([vector_of(number) for number in range(600, 620)])
+    assert approximate_recall(edge, "c", asked) is None
+    edge.optimize("c")
+    found = approximate_recall(edge, "c", asked)
+    assert found is not None
+    assert 0.5 < found <= 1.0
 
 
 def test_an_empty_collection_is_measured_without_a_model(shop: Shop) -> None:
