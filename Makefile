@@ -25,8 +25,8 @@ demo: setup ## the whole line on embedded parts: two days, all demo stores, then
 dev: setup ## the Dagster UI on the demo's data, on loopback
 	@$(BIN)/fashion-pipeline dev
 
-test: setup ## the tests
-	@$(BIN)/python -m pytest -m "not slow and not bench" $(ARGS)
+test: setup ## the tests, on up to four processors
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not bench" $(ARGS)
 
 test-slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m "slow and not bench" $(ARGS)

@@ -85,7 +85,7 @@ class KeptShards:
         for held in leaving:
             try:
                 held.close()
-            except FashionPipelineError as error:
+            except (FashionPipelineError, OSError) as error:
                 # What was acknowledged is flushed: nobody's write is lost by this.
                 logger.warning("%s", error)
 

@@ -235,7 +235,9 @@ def test_nobody_listens(shop: Shop, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [gzip.compress(BODY), gzip.compress(BODY[:99]) + gzip.compress(BODY[99:]), BODY]
+    "data",
+    [gzip.compress(BODY), gzip.compress(BODY[:99]) + gzip.compress(BODY[99:]), BODY],
+    ids=["one member", "two members", "plain"],
 )
 def test_content_encoding_gzip_is_stored_expanded(shop: Shop, tmp_path: Path, data: bytes) -> None:
     shop.answers("/feed", (200, data, {"Content-Encoding": "gzip"}))
