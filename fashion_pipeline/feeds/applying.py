@@ -14,6 +14,8 @@ from fashion_pipeline.feeds.mapping import PRICE_PAIR, PRICE_RANGE, PRICE_SHOWN,
 from fashion_pipeline.feeds.records import Chunk
 
 LIST_COLUMNS = frozenset({"additional_image_urls"})
+#: What stands several times stays so, for cleaning: two prices are no price, two colours are both.
+REPEATED_COLUMNS = frozenset({"price", "sale_price", *PRICE_PAIR, "color", "size", "gender", "material"})
 #: In a price as a shop shows it: what is struck through, small print or for screen readers, markup, amounts.
 STRUCK = re.compile(
     r"<(del|s|strike|small)\b.*?</\1>|<span[^>]*screen-reader-text.*?</span>", re.IGNORECASE | re.DOTALL
@@ -53,9 +55,10 @@ class Applier:
                     sources.extend(found)
                     self.used.setdefault(column, {})[name] = None
             if sources:
-                columns[column] = (
-                    _lists(sources) if column in LIST_COLUMNS else _first(sources, plain=chunk.plain)
-                )
+                if column in LIST_COLUMNS:
+                    columns[column] = _lists(sources)
+                else:
+                    columns[column] = _first(sources, plain=chunk.plain or column in REPEATED_COLUMNS)
         current, regular = (columns.pop(name, None) for name in PRICE_PAIR)
         if current is not None or regular is not None:
             _pair(columns, current, regular)
@@ -82,7 +85,9 @@ class Applier:
 
 
 def _blank(value: Value) -> bool:
-    return not value or (isinstance(value, str) and value.isspace())
+    if isinstance(value, list):
+        return all(map(_blank, value))
+    return not value or value.isspace()
 
 
 def _scalar(value: Value) -> Value:

@@ -78,8 +78,8 @@ OWN_FIELDS = dict.fromkeys(
 GENERAL = {"delimited": "delimited", "json": "json", "xml": "xml", "parquet": "parquet"}
 #: A kind is taken for known when the file has this many of its fields; a supplement has an id and a few columns.
 FEW, FEW_OF_SUPPLEMENT = 4, 2
-#: What text of shops that is no UTF-8 and says nothing of it mostly is.
-GUESS = "cp1252"
+#: What text of shops that is no UTF-8 and says nothing of it mostly is; the first that has all of its bytes.
+GUESSES = ("cp1252", "cp932")
 XML_HEAD = 1 << 18
 XML_DECLARATION = re.compile(r"\A<\?xml[^>]*\?>")
 #: A price's field that names its currency: `price_min_usd`.
@@ -149,7 +149,7 @@ def _detect(document: Document, needs: tuple[str, ...]) -> Detection:
 
 def _encoding(document: Document, charset: str | None) -> tuple[encodings.Encoding, str | None]:
     """The document's encoding, and the fallback that it takes to decode it."""
-    for fallback in (None, GUESS):
+    for fallback in (None, *GUESSES):
         try:
             return encodings.decide(document.name, document.open, charset=charset, fallback=fallback)[
                 0

@@ -45,7 +45,7 @@ from fashion_pipeline.feeds.supplements import SupplementFile, SupplementRows
 _T = TypeVar("_T")
 
 #: Changes whenever the same bytes and configuration give other items than before.
-READER_VERSION = "9"
+READER_VERSION = "10"
 HEAD = 1 << 16
 READERS: dict[str, Callable[[Source], Iterator[Read]]] = {
     "xml": read_xml,

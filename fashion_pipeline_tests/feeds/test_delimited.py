@@ -236,3 +236,18 @@ def test_blocks_of_rows_read_like_rows_one_by_one(feed, monkeypatch, rows, newli
         patch.setattr(_Rows, "_take_plain", lambda self, block: False)
         patch.setattr(_Rows, "_take_well_formed", lambda self, lines: 0)
         assert told() == whole
+
+
+@pytest.mark.parametrize(
+    ("row", "title"),
+    [
+        (r'"1","Dress \"A\", red","5 EUR"', 'Dress "A", red'),
+        (r'"1","Jeans 32\"","5 EUR"', 'Jeans 32"'),
+        (r'"1","a \"b\" c","5 EUR"', 'a "b" c'),
+        ('"1","ends with a \\","5 EUR"', "ends with a \\"),
+    ],
+)
+def test_quotes_that_are_escaped_by_backslashes(feed, row: str, title: str) -> None:
+    result = feed(f'"id","title","price"\n{row}\n"2","B","6 EUR"\n')
+    assert (result.column("title"), result.column("price")) == ([title, "B"], ["5 EUR", "6 EUR"])
+    assert result.recovery("backslashes") == ("\\" not in title)

@@ -162,6 +162,7 @@ def test_offers_with_skus_of_their_own_are_items(feed) -> None:
     result = feed(_page(_product(offers=[_offer(10, sku="s"), _offer(12, sku="m")])), "jsonld")
     assert result.column("external_id") == ["s", "m"]
     assert result.column("price") == ["10", "12"]
+    assert result.column("item_group_id") == ["1", "1"]
     assert result.report.yielding == 1
 
 

@@ -530,6 +530,20 @@ def test_a_currency_in_a_column_of_its_own(clean: Clean, format_name: str) -> No
     assert result.report.warnings["currency_differs"] == 1
 
 
+def test_what_stands_several_times(clean: Clean) -> None:
+    """Two prices of one item are none, the same price twice is one; of two colours both count."""
+    item = "<item><g:id>{}</g:id><title>A</title>{}<g:color>Rot</g:color><g:color>Blau</g:color><link>u</link></item>"
+    prices = ["<g:price>5 EUR</g:price><g:price>6 EUR</g:price>", "<g:price>5 EUR</g:price>" * 2,
+              "<g:price> </g:price><g:price>7 EUR</g:price>"]  # fmt: skip
+    body = "".join(item.format(number, price) for number, price in enumerate(prices))
+    result = clean(
+        f'<rss xmlns:g="http://base.google.com/ns/1.0"><channel>{body}</channel></rss>', "google_xml"
+    )
+    assert _prices(result) == {"1": ("5", None, "EUR"), "2": ("7", None, "EUR")}
+    assert [row["reasons"] for row in result.rejected] == [["price_multiple"]]
+    assert result.rows["1"]["color"] == "red/blue"
+
+
 def test_a_spreadsheet_says_its_separator_and_keeps_numbers_as_text(clean: Clean) -> None:
     rows = 'sep=;\r\nid;title;price;link;gtin\r\n1;A;19,90 €;u;"=""4006381333931"""\r\n2;B;5 €;u;\'4006381333931\r\n'
     result = clean(rows.encode("utf-16"), "google_csv")

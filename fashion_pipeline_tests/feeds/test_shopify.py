@@ -47,6 +47,15 @@ def test_prices_are_a_pair(feed) -> None:
     assert result.column("sale_price") == ["80.00", None, None, None, None]
 
 
+def test_a_product_in_each_line(feed) -> None:
+    lines = "".join(json.dumps(_product(number)) + "\n" for number in (1, 2))
+    result = feed(f"{lines}{{broken\n{json.dumps(_product(3))}\n", "shopify_json")
+    assert result.column("external_id") == ["10", "20", "30"]
+    assert [broken.reason for broken in result.broken] == [
+        "no JSON: Expecting property name enclosed in double quotes"
+    ]
+
+
 def test_what_only_the_admin_api_says(feed) -> None:
     """Products that nobody can buy are context; a stock that is counted tells what is available."""
     stocks = [

@@ -82,7 +82,7 @@ def test_a_path_that_the_mapping_names_is_a_field(feed) -> None:
         {
             "external_id": "7",
             "title": "One",
-            "price": "5",
+            "price": ["5", "6"],
             "currency": "EUR",
             "additional_image_urls": ["a", "b"],
         }

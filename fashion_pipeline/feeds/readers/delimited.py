@@ -33,7 +33,8 @@ DELIMITERS = (",", "\t", ";", "|")
 #: A file with more stray quotes than this is not quoted at all: a person should say so.
 MAX_STRAY = 1_000
 _RETURN, _NEWLINE = b"\r\n"
-SHORT, STRAY = "short rows padded", "stray quotes read as text"
+SHORT, STRAY, ESCAPED = "short rows padded", "stray quotes read as text", "quotes escaped by backslashes"
+BACKSLASH = '\\"'
 
 
 def read_delimited(source: Source) -> Iterator[Read]:
@@ -142,7 +143,7 @@ class _Rows:
 
         Such rows read alike one by one, at a multiple of the cost.
         """
-        if not block.endswith(b"\n") or not self.delimiter.isascii():
+        if not block.endswith(b"\n") or not self.delimiter.isascii() or BACKSLASH.encode() in block:
             return False
         # Arrow ends a row at a lone `\r`, and a quote that nothing closes at the end: then as many rows as
         # lines would prove nothing.
@@ -228,7 +229,7 @@ class _Rows:
                 yield from self._flush()
                 yield self._broken(f"cannot be split into cells: {error}")
                 continue
-            if len(row) != width or len(lines.taken) > 1:
+            if len(row) != width or len(lines.taken) > 1 or BACKSLASH in lines.taken[0]:
                 if not row or (len(row) == 1 and not row[0].strip()):
                     continue
                 problem = self._fit(row)
@@ -247,6 +248,9 @@ class _Rows:
 
         Empties `row` where a line with a stray quote was taken instead of it.
         """
+        if not self._well_quoted() and self._take_escaped():
+            row.clear()
+            return None
         extra = len(row) - self.width
         if len(self.lines.taken) > 1 and (extra or not self._well_quoted()) and self._take_first_line():
             row.clear()
@@ -280,7 +284,7 @@ class _Rows:
 
     def _stray(self, ended: bool) -> str | None:
         """A quote that nothing closes: reads its line without quoting, or says why that is not safe."""
-        if self._take_first_line():
+        if self._take_escaped() or self._take_first_line():
             return None
         # Where the next line reads as a row, the file goes on and only this line is wrong.
         after = self.lines.taken[1] if len(self.lines.taken) > 1 else ""
@@ -291,6 +295,22 @@ class _Rows:
             )
         self.lines.put_back(self.lines.taken[1:])
         return "a quote that nothing closes"
+
+    def _take_escaped(self) -> bool:
+        """Take the first line as MySQL and PHP write it, where that makes it a row."""
+        line = self.lines.taken[0]
+        if not self.quoting or BACKSLASH not in line:
+            return False
+        try:
+            cells = next(csv.reader([line], delimiter=self.delimiter, escapechar="\\", strict=True))
+        except csv.Error:
+            return False
+        if len(cells) != self.width:
+            return False
+        self.source.tally.mended(ESCAPED, self.source.place(f"line {self.lines.first}"))
+        self._take(cells, self.lines.first)
+        self.lines.put_back(self.lines.taken[1:])
+        return True
 
     def _take_first_line(self) -> bool:
         line = self.lines.taken[0]

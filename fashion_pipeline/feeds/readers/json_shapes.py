@@ -34,14 +34,9 @@ def json_elements(source: Source, is_record: IsRecord) -> Iterator[Element]:
     """
     with source.open() as stream:
         chunks = text_chunks(stream, source.encoding)
-        taken, size = [], 0
-        while size < HEAD and (chunk := next(chunks, None)) is not None:
-            taken.append(chunk)
-            size += len(chunk)
-        head = "".join(taken)
-        whole = chain([head], chunks)
+        head, whole = beginning(chunks)
         if in_lines(head):
-            yield from _lines(whole, source)
+            yield from json_lines(whole, source)
             return
         path = source.mapping.records or find_records(head, is_record)
         if path is None:
@@ -58,6 +53,16 @@ def json_elements(source: Source, is_record: IsRecord) -> Iterator[Element]:
                 f"{', '.join(list(elements.outside)[:12]) or 'nothing'}; set the right `format:`, or "
                 "`mapping: {records: ...}`"
             )
+
+
+def beginning(chunks: Iterator[str]) -> tuple[str, Iterator[str]]:
+    """The first characters of a document, by which its shape is told, and all of it."""
+    taken, size = [], 0
+    while size < HEAD and (chunk := next(chunks, None)) is not None:
+        taken.append(chunk)
+        size += len(chunk)
+    head = "".join(taken)
+    return head, chain([head], chunks)
 
 
 def _shown(head: str) -> str:
@@ -89,7 +94,8 @@ def _without_comma(line: str) -> str:
     return line.rstrip().removesuffix(",")
 
 
-def _lines(chunks: Iterator[str], source: Source) -> Iterator[Element]:
+def json_lines(chunks: Iterator[str], source: Source) -> Iterator[Element]:
+    """The values of a document of lines."""
     number = 0
     encoded = (chunk.encode("utf-8", "surrogatepass") for chunk in chunks)
     for at, line in enumerate(split_lines(encoded, source.name), 1):

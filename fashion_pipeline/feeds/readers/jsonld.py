@@ -172,7 +172,8 @@ class _Page:
                 said: Node = {
                     name: offer[name] for name in ("name", "image", "color", "size") if name in offer
                 }
-                yield {**item, **said, "sku": offer["sku"], "offer": offer}
+                group = {"inproductgroupwithid": item.get("productid") or item.get("sku") or item.get("@id")}
+                yield {**group, **item, **said, "sku": offer["sku"], "offer": offer}
             return
         yield {**item, "offer": _joint(offers)}
 

@@ -12,6 +12,7 @@ from fashion_pipeline.errors import FeedError
 from fashion_pipeline.feeds.encoding import text_chunks
 from fashion_pipeline.feeds.items import Value
 from fashion_pipeline.feeds.mapping import normal_name
+from fashion_pipeline.feeds.readers.json_shapes import beginning, in_lines, json_lines
 from fashion_pipeline.feeds.readers.json_stream import Element, JsonList
 from fashion_pipeline.feeds.readers.rows import RowBatch, plain
 from fashion_pipeline.feeds.records import Read, Source, json_text
@@ -33,7 +34,7 @@ Row = dict[str, "Value"]
 
 
 def read_shopify(source: Source) -> Iterator[Read]:
-    """Records of one document of products.
+    """Records of one document of products: pages, a list, one product, or one in each line.
 
     Raises:
         FeedError: no JSON, cut, or an object without the list of products (an error message of the shop).
@@ -41,10 +42,12 @@ def read_shopify(source: Source) -> Iterator[Read]:
     key = source.mapping.records or "products"
     products = _Products(source)
     with source.open() as stream:
-        listed = JsonList(text_chunks(stream, source.encoding), source.name, key, source.mended)
-        for element in listed:
+        head, whole = beginning(text_chunks(stream, source.encoding))
+        listed = JsonList(whole, source.name, key, source.mended)
+        lines = in_lines(head)
+        for element in json_lines(whole, source) if lines else listed:
             yield from products.take(element)
-        if not listed.found:
+        if not lines and not listed.found:
             if not isinstance(listed.outside.get(ALONE), dict):
                 raise FeedError(_no_products(listed.outside, key, source))
             yield from products.take(Element(1, 1, listed.outside[ALONE]))
