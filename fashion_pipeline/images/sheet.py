@@ -179,5 +179,6 @@ def encode_within(image: Image.Image, max_bytes: int) -> tuple[bytes, str]:
 
 def _webp(image: Image.Image, quality: int) -> bytes:
     target = BytesIO()
-    image.save(target, "WEBP", quality=quality)
+    # Effort 2 of 6 takes a third of the default's time, for a twentieth more bytes.
+    image.save(target, "WEBP", quality=quality, method=2)
     return target.getvalue()
