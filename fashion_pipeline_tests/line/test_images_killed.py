@@ -23,16 +23,17 @@ def committed(shop: Shop) -> set[str]:
     return {row["url"] for row in shop.rows("SELECT url FROM images WHERE status = 'fetched'")}
 
 
-def run_and_kill(shop: Shop, server: PictureServer, after: float) -> None:
-    """Kill -9 a run so many seconds after its first request; it may have ended by then."""
+def run_and_kill(shop: Shop, server: PictureServer, after: int, wait: float) -> None:
+    """Kill -9 a run so many seconds after so many of its requests."""
     command = [sys.executable, "-m", "fashion_pipeline_tests.line.worker", "images"]
     arguments = [shop.database.url.render_as_string(hide_password=False), str(shop.parts), shop.name]
     with Popen([*command, *arguments], cwd=ROOT, stdout=DEVNULL) as child:
         deadline = time.monotonic() + 60
-        while not server.asked and child.poll() is None:
+        while len(server.asked) < after:
+            assert child.poll() is None, "it ended before it was killed"
             assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(after)
+            time.sleep(0.002)
+        time.sleep(wait)
         child.kill()
     time.sleep(0.1)  # what was on its way to the server when the run died
 
@@ -50,7 +51,7 @@ def test_5_000_pictures_survive_kills_at_random_moments(database: Database, tmp_
         for _ in range(KILLS):
             before = committed(shop)
             server.forget()
-            run_and_kill(shop, server, moments.uniform(0.05, 1.0))
+            run_and_kill(shop, server, moments.randint(1, COUNT // (2 * KILLS)), moments.uniform(0.0, 0.1))
             assert not {server.url(name) for name in server.count()} & before
             assert before <= committed(shop)
             asked += len(server.asked)
