@@ -24,7 +24,9 @@ def check_gtin(text: str) -> tuple[str | None, RowWarning | None]:
     A number that a spreadsheet rounded or turned into `4.54836E+12` fails; nothing is repaired, because
     a lost leading zero and a mistyped digit look alike.
     """
-    digits = _SEPARATORS.sub("", _AS_TEXT.sub(r"\1", text, count=1)).removesuffix(".0")
+    if text.startswith(("'", "=")):
+        text = _AS_TEXT.sub(r"\1", text, count=1)
+    digits = _SEPARATORS.sub("", text).removesuffix(".0")
     if not digits.isascii() or not digits.isdigit() or len(digits) not in _LENGTHS:
         return None, RowWarning.GTIN_INVALID
     if not has_check_digit(digits):

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 PRODUCTS, PICTURES, VARIANTS = 2_000, 600, 4
 #: What the line is ahead on the unchanged day at least. The goal of 10 is not met: of its seconds most are
 #: Dagster's own, which the small job does not repay.
-UNCHANGED = 2.5
+UNCHANGED = 5.0
 
 
 def script(world: BenchWorld, feed: Path, folder: Path, model: str) -> dict[str, Any]:
@@ -90,7 +90,8 @@ def test_the_whole_small_job(tmp_path: Path, demo_model: str) -> None:
                 goal = "goal 10" if day == EQUAL else "goal above 1"
                 print(f"\n{name}: {ahead:.1f} x the script's speed ({goal}), {whole:.1f} x with start-up")
                 print(f"  line {stages(ours)}\n  script {stages(theirs)}")
-                assert ahead >= (UNCHANGED if day == EQUAL else 1.0)
+                # The script imports torch as it starts, the line where a picture is due: those days count with it.
+                assert (ahead >= UNCHANGED) if day == EQUAL else (whole >= 1.0)
         finally:
             world.close()
 
