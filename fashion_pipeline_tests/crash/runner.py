@@ -47,7 +47,10 @@ UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.Dags
 
 @dataclass(frozen=True)
 class Order:
-    """What a process is to do: run `job`, or `prepare` a data folder, or ask again for failed pictures (`retry`)."""
+    """What a process is to do: run `job`, or `prepare` a data folder, or ask again for failed pictures (`retry`).
+
+    Where it is `alone`, runs that are unfinished were lost.
+    """
 
     task: str
     environ: dict[str, str]
@@ -59,6 +62,7 @@ class Order:
     config: dict[str, Any] | None = None
     moment: dict[str, Any] | None = None
     late_write: int | None = None
+    alone: bool = True
 
     @property
     def partition(self) -> str | None:
@@ -99,7 +103,8 @@ def work(order: Order, watch: Watch) -> dict[str, Any]:
         if order.task == "prepare":
             migrate(open_database(settings), project_root() / "alembic.ini")
         keep_connections(instance)
-        free_slots(instance)
+        if order.alone:
+            free_slots(instance)
         run_id = str(uuid.uuid4())
         watch.follow(instance, run_id)
         result = (

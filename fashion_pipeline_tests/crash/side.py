@@ -250,6 +250,7 @@ class Side:
         moment: Moment | None = None,
         late_write: int | None = None,
         runners: Runners | None = None,
+        alone: bool = True,
         **environment: str,
     ) -> Run:
         """Start a process on this side."""
@@ -265,6 +266,7 @@ class Side:
             config=config,
             moment=asdict(moment) if moment else None,
             late_write=late_write,
+            alone=alone,
         )
         return Run(runners or self.runners, order)
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,14 +65,25 @@ class Twins:
     def at_once(self, steps: Sequence[Step]) -> list[Outcome]:
         """What became of runs that started together."""
         self.side.keep_postgres()
-        return [run.end(SECONDS) for run in [self.side.start(step) for step in steps]]
+        return [run.end(SECONDS) for run in [self.side.start(step, alone=False) for step in steps]]
 
     def check(self) -> int:
         """Which of the twins the side is like."""
         state = self.side.observe()
-        found = [differences(expected, state) for expected in self.expected]
+        found = [differences(as_needed(expected, state), state) for expected in self.expected]
         assert [] in found, "\n\n".join(f"{len(each)} differences\n{shown(each)}" for each in found)
         return found.index([])
+
+
+def as_needed(expected: State, found: State) -> State:
+    """`expected` without vectors that were not made because the next day came first, in which nothing shows them."""
+    indexed = "\n".join(fact for name, fact in found.facts.items() if name.startswith("entry "))
+    needed = {
+        name: vector
+        for name, vector in expected.vectors.items()
+        if name in found.vectors or not name.startswith("picture ") or name.split()[1] in indexed
+    }
+    return replace(expected, vectors=needed)
 
 
 def all_succeeded(outcomes: Sequence[Outcome]) -> bool:
@@ -219,7 +230,9 @@ def test_promoting_while_the_line_runs(ground: Ground, demo_model: str, tmp_path
             assert side.start(job="fill_candidate", store=store).end(SECONDS).success
 
     def start_promotion(side: Side) -> Run:
-        return side.start(job="promote", config={"promote_candidate": {"config": {"margin": 0.5}}})
+        return side.start(
+            job="promote", config={"promote_candidate": {"config": {"margin": 0.5}}}, alone=False
+        )
 
     @contextmanager
     def filled(name: str) -> Iterator[Side]:
@@ -244,7 +257,7 @@ def test_promoting_while_the_line_runs(ground: Ground, demo_model: str, tmp_path
     assert differences(after, before), "the new day has to bring pictures"
     with filled("promoted-meanwhile") as side:
         side.keep_postgres()
-        run, promotion = side.start(later), start_promotion(side)
+        run, promotion = side.start(later, alone=False), start_promotion(side)
         ended, promoted = run.end(SECONDS), promotion.end(SECONDS)
         assert ended.success, ended.failures
         if not promoted.success:
