@@ -1,17 +1,31 @@
 """One sync and one async engine per URL and process, their sessions, and advisory locks."""
 
+import atexit
 import hashlib
 import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
 
-from sqlalchemy import Connection, Engine, column, create_engine, inspect, make_url, select, table, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    column,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, Pool
 
 from fashion_pipeline.errors import SettingsError, TransientError
 
@@ -214,3 +228,23 @@ def connection_was_lost(error: BaseException) -> bool:
 
 def _connect_args() -> dict[str, object]:
     return {"application_name": "fashion_pipeline", "connect_timeout": 10}
+
+
+_opened: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def close_connections_at_exit() -> None:
+    """Close at the process's end what any pool of it opens from now on, also pools that are not ours."""
+    if not event.contains(Pool, "connect", _remember):
+        event.listen(Pool, "connect", _remember)
+        atexit.register(_close_opened)
+
+
+def _remember(connection: Any, record: object) -> None:
+    with suppress(TypeError):  # those of an event loop cannot be referred to weakly, and close with it
+        _opened.add(connection)
+
+
+def _close_opened() -> None:
+    for connection in list(_opened):
+        connection.close()

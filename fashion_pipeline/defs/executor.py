@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from fashion_pipeline.catalog.engine import close_connections_at_exit
+
 #: Connections are renewed after these seconds, as a database or a proxy in front of it may expect.
 _RENEWED = 300
 
@@ -10,8 +12,10 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     """Have this process keep its connections to Dagster's PostgreSQL.
 
     `dagster-postgres` opens one for each thing that it writes or reads, about 250 in a run of the line and 5 ms each;
-    the call is the one by which its webserver keeps them. Storages that need none ignore it.
+    the call is the one by which its webserver keeps them. Storages that need none ignore it. They are closed when
+    the process ends, before an embedded server is asked whether somebody still uses it.
     """
+    close_connections_at_exit()
     instance.optimize_for_webserver(statement_timeout=0, pool_recycle=_RENEWED, max_overflow=-1)
 
 

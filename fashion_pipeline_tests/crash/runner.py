@@ -31,6 +31,7 @@ from fashion_pipeline.catalog.image_care import retry_failed
 from fashion_pipeline.catalog.migrate import migrate
 from fashion_pipeline.definitions import build_definitions
 from fashion_pipeline.defs.executor import keep_connections
+from fashion_pipeline.defs.housekeeping import set_pool_limits
 from fashion_pipeline.defs.loggers import QUIET
 from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.embeddings import encoder, pipeline  # noqa: F401
@@ -102,6 +103,7 @@ def work(order: Order, watch: Watch) -> dict[str, Any]:
     with dg.DagsterInstance.get() as instance:
         if order.task == "prepare":
             migrate(open_database(settings), project_root() / "alembic.ini")
+            set_pool_limits(instance)
         keep_connections(instance)
         if order.alone:
             free_slots(instance)
