@@ -242,23 +242,32 @@ def test_threads(edge: EdgeStore) -> None:
     assert edge.points_written == 160
 
 
+def forked(work: Callable[[], object]) -> int:
+    """The exit status of a forked child that does `work`: 0 where that raised nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forking with threads
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def test_a_forked_child_keeps_away_from_its_parents_shard(edge: EdgeStore, tmp_path: Path) -> None:
     edge.ensure_collection(spec("c"))
     impatient = EdgeStore(tmp_path / "qdrant", read_timeout=0.2)
+
+    def count() -> None:
+        with pytest.raises(TransientError):
+            impatient.count("c")
+
     with impatient.session("c"):
         impatient.upsert("c", points(5))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forking with threads
-            child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                impatient.count("c")
-            except TransientError:
-                code = 0
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert forked(count) == 0
         impatient.upsert("c", points(5, start=5))
     assert edge.count("c") == 10
 
@@ -266,17 +275,7 @@ def test_a_forked_child_keeps_away_from_its_parents_shard(edge: EdgeStore, tmp_p
 def test_a_forked_child_does_not_inherit_an_unused_shard(edge: EdgeStore) -> None:
     edge.ensure_collection(spec("c"))
     edge.upsert("c", points(5))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forking with threads
-        child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            edge.upsert("c", points(5, start=5))
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert forked(lambda: edge.upsert("c", points(5, start=5))) == 0
     assert edge.count("c") == 10
 
 
