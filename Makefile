@@ -26,7 +26,7 @@ dev: setup ## the Dagster UI on the demo's data, on loopback
 	@$(BIN)/fashion-pipeline dev
 
 test: setup ## the tests, on up to four processors
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not bench" $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --hypothesis-profile=ci -m "not slow and not bench" $(ARGS)
 
 test-slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m "slow and not bench" $(ARGS)

@@ -47,6 +47,8 @@ _T = TypeVar("_T")
 #: Changes whenever the same bytes and configuration give other items than before.
 READER_VERSION = "10"
 HEAD = 1 << 16
+#: A feed of another format is told by its first records: a chunk may be one page with one bad product.
+RECORDS_TO_JUDGE = 100
 READERS: dict[str, Callable[[Source], Iterator[Read]]] = {
     "xml": read_xml,
     "delimited": read_delimited,
@@ -331,20 +333,27 @@ class FeedReader:
             )
 
     def _read(self) -> Iterator[ItemBatch | BrokenRecord]:
-        applier = self._applier
-        checked, first_broken = False, ""
+        first_broken, example, judged = "", "", 0
+        missing, waiting = set(self._mapping.needs), list[ItemBatch]()
         for number, document in enumerate(self._documents):
             source = self._first if number == 0 else self._source(document)
             for read in READERS[self._mapping.reader](source):
-                if isinstance(read, Chunk):
-                    batch = applier.apply(read)
-                    if not checked:
-                        self._check_columns(batch, read, source)
-                        checked = True
-                    yield batch
-                else:
+                if not isinstance(read, Chunk):
                     first_broken = first_broken or f", the first at {read.place}: {read.reason}"
                     yield read
+                    continue
+                waiting.append(self._applier.apply(read))
+                if missing:
+                    missing.difference_update(waiting[-1].columns)
+                    example = example or f"{read.raw(0)[:300]} in {source.name}"
+                    judged += read.size
+                    if missing and judged < RECORDS_TO_JUDGE:
+                        continue
+                    self._check_columns(missing, judged, example)
+                yield from waiting
+                waiting.clear()
+        if waiting:
+            self._check_columns(missing, judged, example)
         report = self.report
         # A delta may well have nothing to say; a full feed without items would empty the catalogue.
         if not report.items and (self._store.mode == "full" or report.broken):
@@ -354,12 +363,11 @@ class FeedReader:
                 f"{self._mapping.format}` right? If so, ask the store"
             )
 
-    def _check_columns(self, batch: ItemBatch, chunk: Chunk, source: Source) -> None:
+    def _check_columns(self, missing: set[str], judged: int, example: str) -> None:
         for column in self._mapping.needs:
-            if column not in batch.columns:
+            if column in missing:
                 wanted = " or ".join(self._mapping.fields[column])
                 raise FeedError(
-                    f"{source.name}: other format than configured: no record of the first {chunk.size} has a "
-                    f"field for {column} ({wanted}); found: {chunk.raw(0)[:300]}; set the right `format:`, "
-                    "or say the fields by `mapping:`"
+                    f"other format than configured: no record of the first {judged} has a field for {column} "
+                    f"({wanted}); found: {example}; set the right `format:`, or say the fields by `mapping:`"
                 )

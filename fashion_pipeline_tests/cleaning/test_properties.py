@@ -82,6 +82,8 @@ _VALUES = {
 #: Google's names of columns are those of the items.
 _SAME = {name: name for name in _VALUES}
 ITEMS: st.SearchStrategy[list[Item]] = st.lists(st.fixed_dictionaries(_VALUES), min_size=1, max_size=12)
+BATCH_SIZES = st.integers(1, 9)
+SHUFFLERS = st.randoms(use_true_random=False)
 
 
 def delimited(delimiter: str, names: Mapping[str, str] = _SAME) -> Writer:
@@ -406,10 +408,23 @@ def again(row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", FORMATS)
 @QUICK
-@given(items=ITEMS, batch_size=st.integers(1, 9), shuffler=st.randoms(use_true_random=False))
+@given(items=ITEMS, batch_size=BATCH_SIZES, shuffler=SHUFFLERS)
 def test_the_account_adds_up_and_neither_order_nor_a_second_cleaning_matters(
     case: str, items: list[Item], batch_size: int, shuffler: random.Random
 ) -> None:
+    holds(case, items, batch_size, shuffler)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FORMATS)
+@settings(QUICK, max_examples=300)
+@given(items=ITEMS, batch_size=BATCH_SIZES, shuffler=SHUFFLERS)
+def test_so_for_many_feeds(case: str, items: list[Item], batch_size: int, shuffler: random.Random) -> None:
+    holds(case, items, batch_size, shuffler)
+
+
+def holds(case: str, items: list[Item], batch_size: int, shuffler: random.Random) -> None:
+    """A feed of `items` is accounted for, in whichever order, and cleaning it again changes nothing."""
     feed = FORMATS[case]
     if feed.unique_ids:
         items = list({one["id"]: one for one in items}.values())

@@ -192,6 +192,14 @@ def test_refused(feed, data: str, words: str) -> None:
         feed(data, "json", mapping=OWN)
 
 
+def test_a_first_batch_without_ids_is_not_another_format(feed) -> None:
+    records = [{"name": "a"}] * 3 + [{"id": 1, "name": "b"}]
+    result = feed(json.dumps(records), "json", mapping=OWN, batch_size=1)
+    assert result.column("external_id") == [None, None, None, "1"]
+    with pytest.raises(FeedError, match="no record of the first 100 has a field for external_id"):
+        feed(json.dumps([{"name": "a"}] * 100 + records), "json", mapping=OWN, batch_size=1)
+
+
 def test_variants_are_items_and_inherit(feed) -> None:
     mapping = {
         "fields": {"external_id": "sku", "title": "name", "price": "price", "color": "color", "item_group_id": "record.sku"},
