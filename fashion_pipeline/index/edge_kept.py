@@ -1,7 +1,7 @@
 """Shards that stay open between calls, because opening one costs more than most calls do.
 
 Opening reads the payload indexes of every point: a third of a second of the processor at 100,000 points. A shard that
-nobody works on is flushed, and closed as soon as somebody else waits for its lock, or after a few seconds.
+nobody works on is flushed, and closed as soon as somebody else waits for its lock, or after a while.
 """
 
 import atexit
@@ -17,8 +17,8 @@ from fashion_pipeline.index.edge_shard import HeldShard
 
 logger = logging.getLogger(__name__)
 
-#: How long a shard stays open unused: from one step of a run to the next.
-KEEP_SECONDS = 5.0
+#: How long a shard stays open unused: from one step of a run to the next, and many times what opening it took.
+KEEP_SECONDS, KEEP_OPENINGS = 5.0, 20
 #: How often an unused one looks whether somebody waits: the most that it delays another process's search.
 _LOOK_SECONDS = 0.02
 
@@ -54,11 +54,13 @@ class KeptShards:
             if held.wanted():
                 held.close()
                 return
+            held.trim()
         except BaseException:
             held.close()
             raise
         with self._guard:
-            self._unused[held.name] = held, time.monotonic() + KEEP_SECONDS
+            keep = max(KEEP_SECONDS, KEEP_OPENINGS * held.opening_seconds)
+            self._unused[held.name] = held, time.monotonic() + keep
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="kept-shards", daemon=True)
                 self._watcher.start()

@@ -10,6 +10,7 @@ import qdrant_edge as engine
 
 from fashion_pipeline.errors import CollectionError, FashionPipelineError, PermanentError, TransientError
 from fashion_pipeline.index.edge_folder import EdgeFolder
+from fashion_pipeline.index.edge_pages import MAY_GATHER, give_back, mapped_bytes
 from fashion_pipeline.index.types import CollectionSpec, IndexType
 
 #: Unflushed points are replayed from the log when a killed writer's shard is opened: 20,000 in a second.
@@ -86,6 +87,8 @@ class HeldShard:
         self._opened_as: tuple[int, int] | None = None
         self._unflushed = 0
         self._ask_at = 0.0
+        #: What opening it took.
+        self.opening_seconds = 0.0
         self._introduce: Callable[[str], None] = lambda purpose: None
 
     @property
@@ -112,8 +115,10 @@ class HeldShard:
             metadata = self._folder.metadata(self.name)
             if metadata is None:
                 raise self._folder.missing(self.name)
+            began = time.monotonic()
             with translated(self.name):
                 self._shard = engine.EdgeShard.load(str(self._folder.shard(self.name)))
+            self.opening_seconds = time.monotonic() - began
             stack.callback(self._close_shard)
             self.metadata = metadata
             self._ask_at = time.monotonic() + _HOLD_SECONDS
@@ -135,6 +140,11 @@ class HeldShard:
             with translated(self.name):
                 self._shard.flush()
 
+    def trim(self) -> None:
+        """Give back the pages that its files take of this process's memory, where they are many."""
+        if self._shard is not None and (mapped_bytes() or 0) > MAY_GATHER:
+            give_back(self._folder.shard(self.name))
+
     def is_current(self) -> bool:
         """Whether the collection's files are still those that were opened: a restore puts others in their place."""
         return self._shard is not None and self._opened_as == self._folder.identity(self.name)
@@ -153,6 +163,7 @@ class HeldShard:
             self._unflushed += points
             if self._unflushed >= _FLUSH_EVERY:
                 self.flush()
+                self.trim()
         self.give_way()
 
     def give_way(self) -> None:

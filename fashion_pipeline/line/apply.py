@@ -35,6 +35,8 @@ def apply_products(database: Database, data: DataLocation, store: StoreConfig, d
         def open_files() -> SnapshotFiles:
             return stack.enter_context(local_files(data, snapshot))
 
-        return apply_snapshot(
+        report = apply_snapshot(
             connection, snapshot, open_files, mode=store.mode, hold_days=store.thresholds.hold_days
         )
+    database.analyze("products", report.new + report.changed)
+    return report

@@ -147,6 +147,7 @@ def embed_by_model(
                 database, ((each.sha256, each.error) for each in failures if each.permanent)
             )
             ask_again(database, (each.sha256 for each in failures if not each.permanent))
+        database.analyze("embeddings", entered)
     return EmbedStageReport(
         model_id, len(due), before, entered, report, tuple(failures), time.perf_counter() - began
     )

@@ -95,6 +95,7 @@ def fetch_images(
             finally:
                 # What was answered before a failure or an interrupt is not asked again.
                 ledger.close()
+            database.analyze("images", report.requested)
     return ImagesStageReport(
         report.requested if report else 0,
         report,

@@ -162,6 +162,34 @@ def test_an_unused_shard_is_closed_after_a_while(
     assert lock.read_bytes() == b""
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is mapped")
+def test_pages_of_the_files_are_given_back_between_calls(
+    edge: EdgeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mapped() -> int:
+        """KiB of the shard's files in this process."""
+        found, ours = 0, False
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            if "-" in line.split(maxsplit=1)[0]:
+                ours = str(tmp_path) in line
+            elif ours and line.startswith("Rss:"):
+                found += int(line.split()[1])
+        return found
+
+    edge.ensure_collection(spec("c"))
+    edge.upsert("c", points(2000))
+    before = mapped()
+    assert before > 5000
+    monkeypatch.setattr("fashion_pipeline.index.edge_shard.MAY_GATHER", 0)
+    assert edge.count("c") == 2000
+    assert mapped() < before / 10
+    edge.upsert("c", points(2000, start=2000))
+    assert mapped() < before / 10
+    assert [hit.id for hit in edge.query("c", vector_of(7), limit=1)] == [id_of(7)]
+    edge.close()
+    assert edge.count("c") == 4000
+
+
 def test_an_unused_shard_of_a_removed_folder_is_let_go(edge: EdgeStore, tmp_path: Path) -> None:
     before = set(threading.enumerate())
     edge.ensure_collection(spec("c"))
