@@ -128,6 +128,41 @@ def test_a_dead_connection_is_replaced_before_use(database: Database) -> None:
         assert connection.scalar(text("SELECT pg_backend_pid()")) != first
 
 
+def test_the_planner_knows_of_many_new_rows_at_once(database: Database) -> None:
+    def known() -> float:
+        with database.connection() as connection:
+            found = connection.scalar(text("SELECT reltuples FROM pg_class WHERE relname = 'stores'"))
+            assert found is not None
+            return float(found)
+
+    def write(first: int, last: int) -> None:
+        with database.connection() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO stores (store_id) SELECT 's' || n "
+                    "FROM generate_series(CAST(:first AS int), :last) n"
+                ),
+                {"first": first, "last": last},
+            )
+        database.analyze("stores", last - first + 1)
+
+    with database.connection() as connection:
+        connection.execute(text("ALTER TABLE stores SET (autovacuum_enabled = off)"))
+    write(1, 999)
+    assert known() == -1
+    write(1_000, 10_000)
+    assert known() == 10_000
+    write(10_001, 11_500)
+    assert known() == 10_000
+    write(11_501, 13_500)
+    assert known() == 13_500
+
+
+def test_statements_are_not_compiled(database: Database) -> None:
+    with database.connection() as connection:
+        assert connection.scalar(text("SHOW jit")) == "off"
+
+
 def test_a_lock_is_of_its_store_and_stage_and_free_afterwards(database: Database) -> None:
     with database.lock("shop", "products"), database.lock("shop", "raw_feeds"):
         with database.lock("other", "products"):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fashion_pipeline.defs.partitions import LinePartition
 from fashion_pipeline.embeddings.spec import read_spec
 from fashion_pipeline.index.types import Point
 from fashion_pipeline.line.live import Wanted
@@ -29,10 +30,13 @@ from fashion_pipeline_tests.small_world import (
 )
 
 LINE = ["raw_feeds", "clean_products", "products", "product_images", "image_embeddings", "product_points"]
-LINE_CHECKS = {
+CLEAN_CHECKS = {
     "clean_file_keeps_its_contract",
     "every_record_is_accounted_for",
     "guards_accept_the_snapshot",
+}
+LINE_CHECKS = {
+    *CLEAN_CHECKS,
     "pictures_can_be_fetched",
     "pictures_show_the_products",
     "index_agrees_with_catalogue",
@@ -71,6 +75,16 @@ def test_on_a_good_day_everything_passes_and_says_where(world: SmallWorld) -> No
     assert (state(world), world.vectors().points_written) == (before, written)
 
 
+def test_a_check_runs_alone_when_a_person_asks_for_it(world: SmallWorld) -> None:
+    key = dg.AssetCheckKey(dg.AssetKey("clean_products"), "every_record_is_accounted_for")
+    job = world.definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={key}
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, partition_key=LinePartition("alpha", FIRST).key)
+    assert {name: each.passed for name, each in checks(result).items()} == {key.name: True}
+
+
 def test_the_first_day_is_in_postgresql_in_files_and_in_qdrant(world: SmallWorld) -> None:
     assert len(world.products("alpha")) == len(world.products("beta")) == 12
     assert world.points() == 24
@@ -105,6 +119,7 @@ def test_a_clean_file_that_was_altered_is_not_applied(world: SmallWorld, alter: 
     before = state(world)
     result = world.run("line", day=SECOND)
     assert not result.success
+    assert set(checks(result)) == CLEAN_CHECKS
     check = checks(result)["clean_file_keeps_its_contract"]
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.ERROR
