@@ -8,8 +8,8 @@ import ctypes
 import os
 from pathlib import Path
 
-#: Mapped pages that may gather, libraries included, in bytes.
-MAY_GATHER = 640 << 20
+#: By so much may what a process has mapped grow while a shard is open, in bytes.
+MAY_GATHER = 256 << 20
 _DONTNEED = 4
 _MAPS, _STATM = Path("/proc/self/maps"), Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -89,6 +89,7 @@ class HeldShard:
         self._ask_at = 0.0
         #: What opening it took.
         self.opening_seconds = 0.0
+        self._mapped_before: int | None = None
         self._introduce: Callable[[str], None] = lambda purpose: None
 
     @property
@@ -115,7 +116,7 @@ class HeldShard:
             metadata = self._folder.metadata(self.name)
             if metadata is None:
                 raise self._folder.missing(self.name)
-            began = time.monotonic()
+            self._mapped_before, began = mapped_bytes(), time.monotonic()
             with translated(self.name):
                 self._shard = engine.EdgeShard.load(str(self._folder.shard(self.name)))
             self.opening_seconds = time.monotonic() - began
@@ -142,8 +143,13 @@ class HeldShard:
 
     def trim(self) -> None:
         """Give back the pages that its files take of this process's memory, where they are many."""
-        if self._shard is not None and (mapped_bytes() or 0) > MAY_GATHER:
+        now = mapped_bytes()
+        if self._shard is None or now is None:
+            return
+        self._mapped_before = min(self._mapped_before or now, now)
+        if now - self._mapped_before > MAY_GATHER:
             give_back(self._folder.shard(self.name))
+            self._mapped_before = mapped_bytes()
 
     def is_current(self) -> bool:
         """Whether the collection's files are still those that were opened: a restore puts others in their place."""
