@@ -11,6 +11,7 @@ from fashion_pipeline.catalog.engine import Database
 
 #: Rows per round trip of the server-side cursor.
 FETCH_ROWS = 1000
+FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 # A payload is a function of the content, the picture's address as it stands and the picture's bytes.
 _PAYLOAD_HASH = (
@@ -25,6 +26,7 @@ _SHOWN = f"""
            entry.payload_hash AS old_payload_hash, entry.image_sha256 AS old_sha256
     FROM products p
     LEFT JOIN index_entries entry ON entry.collection = :collection AND entry.product_id = p.id
+        AND entry.store_id = ANY(CAST(:stores AS text[]))
     LEFT JOIN images i ON i.image_key = p.image_key
     LEFT JOIN embeddings fresh ON fresh.model_id = :model AND fresh.image_sha256 = i.sha256
     LEFT JOIN embeddings kept ON fresh.image_sha256 IS NULL
@@ -188,14 +190,24 @@ def mark_stale(
 
 
 _EXPECTED = text(
-    f"SELECT w.id, w.payload_hash, coalesce(w.sha256, ''), w.store_id FROM ({_SHOWN}) w ORDER BY w.id"
+    f"SELECT w.id, w.payload_hash, coalesce(w.sha256, ''), w.store_id FROM ({_SHOWN}) w "
+    "WHERE w.id BETWEEN :first AND :last ORDER BY w.id"
 )
 
 
 def expected_points(
-    database: Database, collection: str, model_id: str, stores: Sequence[str], *, payload_version: str
+    database: Database,
+    collection: str,
+    model_id: str,
+    stores: Sequence[str],
+    *,
+    payload_version: str,
+    first: UUID = FIRST_ID,
+    last: UUID = LAST_ID,
 ) -> Iterator[tuple[UUID, str, str, str]]:
     """(product id, payload hash, image sha256, store) that the collection should hold, sorted by id; streamed.
+
+    Of ids from `first` to `last`, both included.
 
     The digest is empty where the point's vector was forgotten: whatever it has, it is to be embedded anew.
     """
@@ -204,6 +216,8 @@ def expected_points(
         "model": model_id,
         "version": payload_version,
         "stores": list(stores),
+        "first": first,
+        "last": last,
     }
     for row in _streamed(database, _EXPECTED, parameters):
         yield row[0], row[1], row[2], row[3]
@@ -339,6 +353,7 @@ def point_counts(database: Database, collection: str, store_id: str, model_id: s
                 LEFT JOIN images i ON i.image_key = p.image_key
                 LEFT JOIN embeddings e ON e.model_id = :model AND e.image_sha256 = i.sha256
                 LEFT JOIN index_entries entry ON entry.collection = :collection AND entry.product_id = p.id
+                    AND entry.store_id = :store
                 WHERE p.store_id = :store AND p.delisted_on IS NULL
                 """
             ),

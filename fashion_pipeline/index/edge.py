@@ -36,6 +36,7 @@ from fashion_pipeline.index.types import (
     CollectionSpec,
     EngineFacts,
     Health,
+    IdRange,
     IndexType,
     Payload,
     Point,
@@ -344,11 +345,12 @@ class EdgeStore:
         *,
         fields: Sequence[str] = (),
         filter: SearchFilter | None = None,
+        ids: IdRange | None = None,
         batch: int | None = None,
     ) -> Iterator[tuple[UUID, Payload]]:
-        """Every point that passes, sorted by id; the shard is closed while the caller works on a page."""
+        """Every point that passes, sorted by id; others get the shard while the caller works on a page."""
         name = self._folder.resolve(check_name(name))
-        offset: Any = None
+        offset: Any = ids.first if ids else None
         while True:
             with self._held(name, "reading all points", self._read_timeout) as held, translated(held.name):
                 page, offset = held.shard.scroll(
@@ -361,7 +363,10 @@ class EdgeStore:
                     )
                 )
             for record in page:
-                yield as_uuid(record.id), record.payload or {}
+                id_ = as_uuid(record.id)
+                if ids and id_ > ids.last:
+                    return
+                yield id_, record.payload or {}
             if offset is None:
                 return
 

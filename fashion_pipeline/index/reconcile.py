@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from fashion_pipeline.index.store import VectorStore
-from fashion_pipeline.index.types import Payload, SearchFilter
+from fashion_pipeline.index.types import IdRange, Payload, SearchFilter
 
 _FIELDS = ("store_id", "payload_hash", "image_sha256")
+#: Points per page where a part of the ids is compared: the last page reads beyond the part.
+_PART_PAGE = 2_500
 
 
 class DifferenceKind(StrEnum):
@@ -130,14 +132,14 @@ def reconcile(
     *,
     store_id: str | None = None,
     stores: frozenset[str] | None = None,
+    ids: IdRange | None = None,
     on_difference: Callable[[Difference], None] | None = None,
     sample: int = 20,
 ) -> ReconcileReport:
-    """Compare a collection, or its points of one store, with what should be there.
+    """Compare a collection, its points of one store, or those of some ids, with what should be there.
 
     `wanted` is sorted by id and covers the same scope. With `stores`, points of any other are foreign.
-    `on_difference` gets every difference as it is
-    found; the report keeps counts and the first `sample`.
+    `on_difference` gets every difference as it is found; the report keeps counts and the first `sample`.
 
     Raises:
         ValueError: `wanted` is not sorted.
@@ -146,7 +148,10 @@ def reconcile(
     started = time.perf_counter()
     asked = SearchFilter(store=store_id) if store_id is not None else None
     left = _Ascending(wanted, "what should be there")
-    right = _Ascending(store.scroll(collection, fields=_FIELDS, filter=asked), "the collection")
+    found_there = store.scroll(
+        collection, fields=_FIELDS, filter=asked, ids=ids, batch=_PART_PAGE if ids else None
+    )
+    right = _Ascending(found_there, "the collection")
     counts: Counter[str] = Counter()
     by_store: dict[str, Counter[str]] = {}
     first: list[Difference] = []

@@ -28,6 +28,7 @@ from fashion_pipeline.index.tuning import Tuning
 from fashion_pipeline.index.types import (
     EngineFacts,
     Health,
+    IdRange,
     Payload,
     Point,
     PointHit,
@@ -236,17 +237,21 @@ class ServerStore(ServerCollections):
         *,
         fields: Sequence[str] = (),
         filter: SearchFilter | None = None,
+        ids: IdRange | None = None,
         batch: int | None = None,
     ) -> Iterator[tuple[UUID, Payload]]:
         """Every point that passes, sorted by id."""
         name = self.aliases().get(check_name(name), name)
-        offset: Any = None
+        offset: Any = str(ids.first) if ids else None
         while True:
             page, offset = self._scroll_page(
                 name, offset, batch or _PAGE, filter_of(filter), payload_selector(fields)
             )
             for record in page:
-                yield as_uuid(record.id), record.payload or {}
+                id_ = as_uuid(record.id)
+                if ids and id_ > ids.last:
+                    return
+                yield id_, record.payload or {}
             if offset is None:
                 return
 

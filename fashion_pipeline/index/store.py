@@ -16,6 +16,7 @@ from fashion_pipeline.index.types import (
     CollectionSpec,
     EngineFacts,
     Health,
+    IdRange,
     Payload,
     Point,
     PointHit,
@@ -135,6 +136,7 @@ class VectorStore(Protocol):
         *,
         fields: Sequence[str] = (),
         filter: SearchFilter | None = None,
+        ids: IdRange | None = None,
         batch: int | None = None,
     ) -> Iterator[tuple[UUID, Payload]]:
         """Every point that passes, in the order of its id's bytes (PostgreSQL's order of uuid), in pages.

@@ -140,6 +140,19 @@ class Taste:
 
 
 @dataclass(frozen=True)
+class IdRange:
+    """Ids from `first` to `last`, both included, in the order of their bytes."""
+
+    first: UUID
+    last: UUID
+
+    @classmethod
+    def part(cls, number: int, of: int) -> "IdRange":
+        """Part `number`, from 0, of all ids cut into `of` equal ones. Random ids fall into each alike."""
+        return cls(UUID(int=(number << 128) // of), UUID(int=((number + 1 << 128) // of) - 1))
+
+
+@dataclass(frozen=True)
 class SearchFilter:
     """What results must be: every given field holds; a sequence means any of its values.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from uuid import UUID
 
 from fashion_pipeline.catalog import points as ledger
@@ -15,6 +16,7 @@ from fashion_pipeline.index.reconcile import (
     reconcile,
 )
 from fashion_pipeline.index.store import VectorStore
+from fashion_pipeline.index.types import IdRange
 from fashion_pipeline.line.points import (
     PointsReport,
     Serving,
@@ -30,6 +32,9 @@ BATCH_IDS = 1000
 #: Repair removes at most this share of a collection, and always this many points, unless it is told otherwise: a
 #: wrong feeds.yaml or data location must not empty an index.
 REMOVE_SHARE, REMOVE_ALWAYS = 0.10, 100
+
+#: Points of a store that its day's check compares; those of a larger store take turns by day.
+CHECK_POINTS = 10_000
 
 _SURPLUS = {DifferenceKind.ORPHANED, DifferenceKind.FOREIGN}
 
@@ -54,22 +59,49 @@ class RepairAllReport:
     after: ReconcileReport
 
 
+@dataclass(frozen=True)
+class Turn:
+    """The part of a store's points that is compared on a day: `number`, from 1, of `of`."""
+
+    number: int
+    of: int
+
+
+def turn_of(database: Database, store_id: str, day: date, serving: Serving) -> Turn:
+    """Whose turn it is: a store of up to `CHECK_POINTS` points is compared whole.
+
+    As many parts as days in a row cover all of a larger one; their number doubles with it, so that it seldom changes.
+    """
+    points = ledger.count_entries(database, serving.collection, store_id)
+    of = 1 << (max(points - 1, 0) // CHECK_POINTS).bit_length()
+    return Turn(day.toordinal() % of + 1, of)
+
+
 def reconcile_store(
     database: Database,
     vectors: VectorStore,
     store_id: str,
     *,
     serving: Serving,
+    turn: Turn | None = None,
     on_difference: Callable[[Difference], None] | None = None,
 ) -> ReconcileReport:
-    """Compare a store's points in a collection with what PostgreSQL and the shards say."""
+    """Compare a store's points, or those whose `turn` it is, with what PostgreSQL and the shards say."""
+    ids = IdRange.part(turn.number - 1, turn.of) if turn and turn.of > 1 else None
+    bounds = {"first": ids.first, "last": ids.last} if ids else {}
     return reconcile(
         vectors,
         serving.collection,
         ledger.expected_points(
-            database, serving.collection, serving.model_id, [store_id], payload_version=PAYLOAD_VERSION
+            database,
+            serving.collection,
+            serving.model_id,
+            [store_id],
+            payload_version=PAYLOAD_VERSION,
+            **bounds,
         ),
         store_id=store_id,
+        ids=ids,
         on_difference=on_difference,
     )
 

@@ -1,6 +1,7 @@
 """Every check, seen passing and failing on the real line; and what a failing one keeps from being done."""
 
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fashion_pipeline.index.types import Point
 from fashion_pipeline.line.live import Wanted
 from fashion_pipeline.line.points import serving_collection
 from fashion_pipeline.line.promotion import prepare_candidate
-from fashion_pipeline.line.reconcile import repair_store
+from fashion_pipeline.line.reconcile import reconcile_store, repair_store, turn_of
 from fashion_pipeline.parts import open_data
 from fashion_pipeline_tests.line.shops import other_model_folder
 from fashion_pipeline_tests.small_world import (
@@ -341,6 +342,29 @@ def test_an_index_changed_behind_the_ledger_is_found_and_mended(world: SmallWorl
     )
     assert repair.after.agrees
     assert checks(world.run("line", assets=["product_points"]))["index_agrees_with_catalogue"].passed
+
+
+def test_points_of_a_large_store_take_turns(world: SmallWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fashion_pipeline.line.reconcile.CHECK_POINTS", 4)
+    serving = serving_collection(world.vectors(), "products")
+    lose_a_point(world)
+    turns = [turn_of(world.database, "alpha", FIRST + timedelta(days), serving) for days in range(4)]
+    assert sorted((turn.number, turn.of) for turn in turns) == [(number, 4) for number in (1, 2, 3, 4)]
+    found = [
+        reconcile_store(world.database, world.vectors(), "alpha", serving=serving, turn=turn)
+        for turn in turns
+    ]
+    assert sum(each.wanted for each in found) == 12
+    assert sum(each.points for each in found) == 11
+    assert [each.agrees for each in found].count(False) == 1
+    check = checks(world.run("line", assets=["product_points"]))["index_agrees_with_catalogue"]
+    assert check.passed is found[0].agrees
+    assert check.metadata["part"].value == f"{turns[0].number} of 4"
+    assert check.metadata["points"].value == found[0].points
+    monkeypatch.undo()
+    check = checks(world.run("line", assets=["product_points"]))["index_agrees_with_catalogue"]
+    assert not check.passed
+    assert check.metadata["part"].value == "1 of 1"
 
 
 def test_what_a_live_collection_lacks_fails_and_says_what_to_do(

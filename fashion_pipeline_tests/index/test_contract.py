@@ -11,7 +11,7 @@ import pytest
 from fashion_pipeline.errors import CollectionError
 from fashion_pipeline.index.store import VectorStore
 from fashion_pipeline.index.tuning import read_tuning
-from fashion_pipeline.index.types import PAYLOAD_INDEXES, SearchFilter, Taste, Vector
+from fashion_pipeline.index.types import PAYLOAD_INDEXES, IdRange, SearchFilter, Taste, Vector
 from fashion_pipeline_tests.index.making import id_of, near, point, points, spec, vector_of
 
 
@@ -260,6 +260,19 @@ def test_scroll_is_sorted_paged_and_narrow(store: VectorStore, name: str) -> Non
         id_of(n) for n in range(25) if n % 3 == 1
     }
     assert list(store.scroll(name, filter=SearchFilter(store="nowhere"))) == []
+
+
+def test_a_part_of_the_ids_is_scrolled(store: VectorStore, name: str) -> None:
+    sent = points(25)
+    store.upsert(name, sent)
+    ids = sorted(p.id for p in sent)
+    some = IdRange(ids[3], ids[11])
+    assert [id_ for id_, _ in store.scroll(name, ids=some, batch=4)] == ids[3:12]
+    of_one = [p.id for p in sent if p.payload["store_id"] == "store-1" and ids[3] <= p.id <= ids[11]]
+    found = [id_ for id_, _ in store.scroll(name, ids=some, filter=SearchFilter(store="store-1"), batch=2)]
+    assert found == sorted(of_one)
+    parts = [id_ for number in range(7) for id_, _ in store.scroll(name, ids=IdRange.part(number, 7))]
+    assert parts == ids
 
 
 FILTERS: list[tuple[SearchFilter, set[int]]] = [
