@@ -417,7 +417,7 @@ def test_the_account_adds_up_and_neither_order_nor_a_second_cleaning_matters(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", FORMATS)
-@settings(QUICK, max_examples=300)
+@settings(QUICK, max_examples=100)
 @given(items=ITEMS, batch_size=BATCH_SIZES, shuffler=SHUFFLERS)
 def test_so_for_many_feeds(case: str, items: list[Item], batch_size: int, shuffler: random.Random) -> None:
     holds(case, items, batch_size, shuffler)
