@@ -119,6 +119,7 @@ class EdgeStore:
         held = mine.get(collection)
         if held is not None:
             held.give_way()
+            held.trim()
             yield held
             return
         held = self._kept.take(collection)
