@@ -307,6 +307,7 @@ def dagster_dev(
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
         _kill_session(process.pid)
+        process.wait()
 
 
 def _kill_session(session: int) -> None:
