@@ -326,9 +326,11 @@ def test_a_killed_worker_is_noticed_and_the_run_is_started_again(daemon: Daemon)
 
 
 def test_a_broken_feed_is_told_once_with_what_to_do(daemon: Daemon, tmp_path: Path) -> None:
+    config = {"ops": {"raw_feeds": {"config": {"refetch": True}}}}
+    daemon.page("live", daemon.world.rows("live"), '"five"')
+    assert daemon.ended(daemon.launch("live", TODAY, config)).status == "SUCCESS"
     daemon.web.posted.clear()
     daemon.page("live", daemon.world.rows("live", 3), '"six"')
-    config = {"ops": {"raw_feeds": {"config": {"refetch": True}}}}
     assert daemon.ended(daemon.launch("live", TODAY, config)).status == "FAILURE"
     (message,) = daemon.wait("an alert", lambda: daemon.web.posted)
     assert (message["kind"], message["stores"]) == ("broken", ["live"])
@@ -344,5 +346,6 @@ def test_a_store_that_is_added_is_picked_up_on_reload(daemon: Daemon) -> None:
     daemon.world.feed("added", TODAY, daemon.world.rows("added", 4))
     daemon.write_feeds(added={"location": "{data}/feeds/added-{date}.csv"})
     daemon.reload()
-    # The schedule ticks each minute here, and the store is due.
+    # It ticks each minute here, and the store is due.
+    daemon.start_schedule("due_stores")
     daemon.wait("its products", lambda: len(daemon.world.products("added")) == 4)
