@@ -45,7 +45,7 @@ from fashion_pipeline.feeds.supplements import SupplementFile, SupplementRows
 _T = TypeVar("_T")
 
 #: Changes whenever the same bytes and configuration give other items than before.
-READER_VERSION = "10"
+READER_VERSION = "11"
 HEAD = 1 << 16
 #: A feed of another format is told by its first records: a chunk may be one page with one bad product.
 RECORDS_TO_JUDGE = 100
