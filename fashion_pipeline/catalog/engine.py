@@ -140,11 +140,13 @@ class Database:
         The server does so by itself, but a minute later: until then a store's first day is planned as if the
         table were empty, which costs ten times as much.
         """
+        if written < ANALYZE_ROWS:
+            return
         with self.connection() as connection:
             known = connection.scalar(
                 text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)"), {"name": table}
             )
-            if written >= max(ANALYZE_ROWS, ANALYZE_SHARE * (known or 0)):
+            if written >= ANALYZE_SHARE * (known or 0):
                 connection.exec_driver_sql(
                     f"ANALYZE (SKIP_LOCKED) {self.engine.dialect.identifier_preparer.quote(table)}"
                 )

@@ -88,7 +88,7 @@ def reconcile_store(
 ) -> ReconcileReport:
     """Compare a store's points, or those whose `turn` it is, with what PostgreSQL and the shards say."""
     ids = IdRange.part(turn.number - 1, turn.of) if turn and turn.of > 1 else None
-    bounds = {"first": ids.first, "last": ids.last} if ids else {}
+    asked = ids or IdRange.part(0, 1)
     return reconcile(
         vectors,
         serving.collection,
@@ -98,7 +98,8 @@ def reconcile_store(
             serving.model_id,
             [store_id],
             payload_version=PAYLOAD_VERSION,
-            **bounds,
+            first=asked.first,
+            last=asked.last,
         ),
         store_id=store_id,
         ids=ids,
