@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
+from fashion_pipeline.index import edge_shard
 from fashion_pipeline.index.edge import EdgeStore
 from fashion_pipeline.index.search import search
 from fashion_pipeline.index.types import Point
@@ -64,6 +65,30 @@ def seek(store: EdgeStore, alias: str, _: str, searches: int) -> None:
         say(*sorted({hit.payload["store_id"] for hit in hits}), len(hits))
 
 
+def mapped(folder: str) -> int:
+    """KiB of the files below a folder in this process."""
+    found, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(maxsplit=1)[0]:
+            ours = folder in line
+        elif ours and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
+
+
+def weigh(store: EdgeStore, name: str, _who: str, batches: int) -> None:
+    """Tell what is mapped after a write, then after a call and a write that give back all they may; then the count."""
+    for number in range(batches):
+        store.upsert(name, batch_of("first", number))
+    say(mapped(folder))
+    edge_shard.MAY_GATHER = 0
+    store.count(name)
+    say(mapped(folder))
+    store.upsert(name, [point for number in range(batches) for point in batch_of("second", number)])
+    say(mapped(folder))
+    say(store.count(name))
+
+
 if __name__ == "__main__":
     task, folder, collection, who, count = sys.argv[1:]
     tasks: dict[str, Callable[[EdgeStore, str, str, int], None]] = {
@@ -71,5 +96,6 @@ if __name__ == "__main__":
         "hog": hog,
         "hold": hold,
         "seek": seek,
+        "weigh": weigh,
     }
     tasks[task](EdgeStore(Path(folder)), collection, who, int(count))
