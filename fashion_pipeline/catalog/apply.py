@@ -200,7 +200,7 @@ def _merge(
     deleted = run(_DELETE) if files.deletions is not None else 0
     delisted, blocked = 0, False
     if mode == "full":
-        missing = connection.scalar(_COUNT_MISSING, parameters) or 0
+        missing = run(_FIND_MISSING)
         account = snapshot.account or {}
         unreadable = int(account.get("rejected_without_id", 0)) + int(account.get("broken", 0))
         # An item whose id could not be read may be any of the missing ones.
@@ -361,14 +361,16 @@ _SEEN_UNCLEAN = """
     AND NOT EXISTS (SELECT FROM incoming i WHERE i.external_id = p.external_id)
 """
 _HOLD = text(f"UPDATE products p SET held_since = coalesce(p.held_since, :day) WHERE {_SEEN_UNCLEAN}")
-_MISSING = """
-    p.store_id = :store AND p.delisted_on IS NULL
+_FIND_MISSING = text(
+    """
+    CREATE TEMP TABLE missing ON COMMIT DROP AS
+    SELECT p.id FROM products p WHERE p.store_id = :store AND p.delisted_on IS NULL
     AND NOT EXISTS (SELECT FROM incoming i WHERE i.external_id = p.external_id)
     AND NOT EXISTS (SELECT FROM unclean u WHERE u.external_id = p.external_id)
-"""
-_COUNT_MISSING = text(f"SELECT count(*) FROM products p WHERE {_MISSING}")
+    """
+)
 _TOMBSTONE = "delisted_on = :day, held_since = NULL, snapshot_date = :day, updated_at = now()"
-_DELIST = text(f"UPDATE products p SET {_TOMBSTONE} WHERE {_MISSING}")
+_DELIST = text(f"UPDATE products p SET {_TOMBSTONE} FROM missing WHERE p.id = missing.id")
 _DELETE = text(
     f"""
     UPDATE products p SET {_TOMBSTONE} WHERE p.store_id = :store AND p.delisted_on IS NULL

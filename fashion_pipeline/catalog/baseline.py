@@ -22,12 +22,18 @@ from fashion_pipeline.cleaning.guards import (
 
 _STAGED = ["external_id", "price", "currency", "image_key", "image_url"]
 _ACTIVE = "p.store_id = :store AND p.delisted_on IS NULL"
-_MISSING = f"{_ACTIVE} AND NOT EXISTS (SELECT FROM mentioned m WHERE m.external_id = p.external_id)"
 
 _COUNT_ACTIVE = text(f"SELECT count(*), count(p.image_key) FROM products p WHERE {_ACTIVE}")
-_COUNT_MISSING = text(f"SELECT count(*) FROM products p WHERE {_MISSING}")
-_NAME_MISSING = text(
-    f"SELECT p.external_id FROM products p WHERE {_MISSING} ORDER BY p.external_id LIMIT {EXAMPLES}"
+# Materialized: for a few names in order the planner would go through the products one by one.
+_MISSING = text(
+    f"""
+    WITH missing AS MATERIALIZED (
+        SELECT p.external_id FROM products p
+        WHERE {_ACTIVE} AND NOT EXISTS (SELECT FROM mentioned m WHERE m.external_id = p.external_id)
+    )
+    SELECT (SELECT count(*) FROM missing),
+           ARRAY(SELECT external_id FROM missing ORDER BY external_id LIMIT {EXAMPLES})
+    """
 )
 #: Rejected items are staged without a price, so only clean rows are in both.
 _BOTH = text(
@@ -96,8 +102,7 @@ def compare_with_catalogue(connection: Connection, store_id: str, files: Snapsho
     copy_batches(connection, "mentioned", _STAGED, read_batches(files.clean, _STAGED))
     copy_batches(connection, "mentioned", ["external_id"], read_batches(files.rejected, ["external_id"]))
     connection.execute(text("ANALYZE mentioned"))
-    missing = connection.scalar(_COUNT_MISSING, parameters) or 0
-    named = connection.scalars(_NAME_MISSING, parameters).all() if missing else ()
+    missing, named = connection.execute(_MISSING, parameters).one()
     connection.execute(_BOTH, parameters)
     return Baseline(
         active=active,

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 
-_SMALL_JOB = 32  # images; below, a second worker costs more to start than it saves
+_SMALL_JOB = 100  # images; below, a second worker costs more to start than it saves
 _MAX_WORKERS = 16
 _CHUNK_BYTES = 8 << 20  # bounds what waits to be decoded where pictures are large
 _STORE_FAULTS = frozenset({"read_failed", "other_bytes"})

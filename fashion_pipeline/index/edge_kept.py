@@ -39,9 +39,13 @@ class KeptShards:
         self._watcher: threading.Thread | None = None
 
     def take(self, collection: str) -> HeldShard | None:
-        """The open shard of a collection, for the caller alone; None where none is kept or its files are others now."""
+        """The open shard of a collection, for the caller alone; None where none is kept or its files are others now.
+
+        Those of other collections are closed: each holds its payload indexes in memory.
+        """
         with self._guard:
             held, _ = self._unused.pop(collection, (None, 0.0))
+        self.close()
         if held is not None and not held.is_current():
             held.close()
             return None

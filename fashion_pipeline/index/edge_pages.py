@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 #: By so much may what a process has mapped grow while a shard is open, in bytes.
-MAY_GATHER = 256 << 20
+MAY_GATHER = 128 << 20
 _DONTNEED = 4
 _MAPS, _STATM = Path("/proc/self/maps"), Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -27,9 +27,8 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
 
-#: Changes per acknowledged batch: 50 MB of vectors. An embedded engine opens, flushes and closes once a batch, which
-#: by batches of 2,048 was a third of a first load's processor time. A crash repeats one at most.
-BATCH_POINTS = 16_384
+#: Changes per acknowledged batch: 13 MB of vectors, and as much of the next. A crash repeats one at most.
+BATCH_POINTS = 4_096
 
 #: From so many first points of a store on, indexing is put off while they are loaded: a graph over fewer is quick.
 BULK_POINTS = 20_000

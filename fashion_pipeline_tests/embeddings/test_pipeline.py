@@ -92,7 +92,7 @@ def constant(**changes: Any) -> PipelineOptions:
 
 
 def test_vectors_are_those_of_the_encoder_alone(tiny_encoder: Encoder) -> None:
-    stored = store(jpeg(seed, 120, 90) for seed in range(45))
+    stored = store(jpeg(seed, 120, 90) for seed in range(110))
     outcome = run(stored, tiny_encoder, workers=2)
     assert set(outcome.vectors) == set(stored)
     for sha256, data in list(stored.items())[:10]:
@@ -102,7 +102,7 @@ def test_vectors_are_those_of_the_encoder_alone(tiny_encoder: Encoder) -> None:
         )
     report = outcome.report
     assert report is not None
-    assert (report.requested, report.embedded, report.failed) == (45, 45, {})
+    assert (report.requested, report.embedded, report.failed) == (110, 110, {})
     assert (report.device, report.precision, report.workers) == ("cpu", "fp32", 2)
     assert report.model_id == tiny_encoder.spec.image_model_id
     assert set(report.stage_seconds) == {"read", "decode", "load", "encode", "write"}
@@ -110,7 +110,7 @@ def test_vectors_are_those_of_the_encoder_alone(tiny_encoder: Encoder) -> None:
     assert 0 <= report.encoder_wait_share <= 1
     assert report.images_per_second > 0
     assert report.peak_memory > report.worker_peak_memory > 1 << 20
-    assert outcome.progress[-1] == (45, 45)
+    assert outcome.progress[-1] == (110, 110)
     (provenance,) = {batch.provenance for batch in outcome.batches}
     assert (provenance.device, provenance.decode_mode) == ("cpu", "full")
 
@@ -158,7 +158,7 @@ def test_model_is_loaded_once_and_after_the_first_batch_is_decoded() -> None:
     assert len(outcome.vectors) == 100
 
 
-@pytest.mark.parametrize(("count", "workers"), [(5, 1), (31, 1), (32, 2)])
+@pytest.mark.parametrize(("count", "workers"), [(5, 1), (99, 1), (100, 2)])
 def test_small_jobs_start_one_worker(count: int, workers: int) -> None:
     outcome = run(plain(count), options=constant(workers=2))
     assert outcome.report is not None

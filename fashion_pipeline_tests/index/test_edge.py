@@ -139,6 +139,17 @@ def test_an_unused_shard_stays_open_for_the_next_call(
     assert opens == ["c", "c"]
 
 
+def test_another_collection_s_unused_shard_is_closed(
+    edge: EdgeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        edge.ensure_collection(spec(name))
+    opens = opened(monkeypatch)
+    for name in ("a", "a", "b", "a"):
+        edge.upsert(name, points(5))
+    assert opens == ["a", "b", "a"]
+
+
 def test_an_unused_shard_is_given_to_whoever_waits(edge: EdgeStore, spawn: Spawn) -> None:
     edge.ensure_collection(spec("c"))
     edge.upsert("c", points(5))
@@ -166,10 +177,11 @@ def test_an_unused_shard_is_closed_after_a_while(
 def test_pages_of_the_files_are_given_back_between_calls(edge: EdgeStore, spawn: Spawn) -> None:
     edge.ensure_collection(spec("c"))
     # In a process of its own: other tests' shards, closed meanwhile, would count as pages given back.
-    before, counted, written, found = map(int, finish(spawn("weigh", "c", count=50)))
+    before, counted, written, found, searched = map(int, finish(spawn("weigh", "c", count=50)))
     assert before > 5000
     assert counted < before / 10
     assert written < before / 10
+    assert searched < before / 10, "a search that takes long keeps all that it reads"
     assert found == edge.count("c") == 100 * BATCH
 
 
