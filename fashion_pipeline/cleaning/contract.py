@@ -63,14 +63,19 @@ def recount(clean: Path, rejected: Path, deletions: Path | None) -> dict[str, in
     `refused` counts rejected items and broken records together; `records` the distinct source records that
     a row of any file names.
     """
-    counts, records = {}, []
-    for name, path in (("clean", clean), ("refused", rejected), ("deletions", deletions)):
-        table = None if path is None else pq.read_table(path, columns=["record"])
-        counts[name] = 0 if table is None else table.num_rows
-        if table is not None:
-            records.append(table.column("record"))
-    counts["records"] = len(pc.unique(pa.chunked_array([each for part in records for each in part.chunks])))
-    return counts
+    records = {
+        name: pa.chunked_array([], pa.int64()) if path is None else _record_column(path)
+        for name, path in (("clean", clean), ("refused", rejected), ("deletions", deletions))
+    }
+    counts = {name: len(column) for name, column in records.items()}
+    all_records = pa.chunked_array([chunk for column in records.values() for chunk in column.chunks])
+    return counts | {"records": len(pc.unique(all_records))}
+
+
+def _record_column(path: Path) -> pa.ChunkedArray:
+    # `read_table` would import pyarrow's whole dataset machinery.
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=["record"]).column("record")
 
 
 def account_problems(account: dict[str, Any], found: dict[str, int], refused_rows: int) -> list[str]:

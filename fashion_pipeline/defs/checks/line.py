@@ -5,12 +5,15 @@ Those of an asset are one step of a run, because a step costs more than most che
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
 
 from fashion_pipeline.catalog import snapshots
+from fashion_pipeline.catalog.apply import SnapshotFiles
 from fashion_pipeline.catalog.engine import Database
 from fashion_pipeline.catalog.images import failing_pictures
 from fashion_pipeline.catalog.rejected import count_rejected
@@ -48,29 +51,45 @@ class Found:
     description: str = ""
 
 
-def _snapshot(database: Database, where: LinePartition) -> Snapshot:
-    with database.connection() as connection:
-        return snapshots.require_capture(connection, where.store, where.day)
+@dataclass(frozen=True)
+class Cleaned:
+    """A day's cleaned snapshot; the first check that reads its files opens them for all."""
+
+    snapshot: Snapshot
+    clean_file: str
+    files: Callable[[], SnapshotFiles]
 
 
-def clean_file_keeps_its_contract(where: LinePartition, database: Database, data: DataLocation) -> Found:
+@contextmanager
+def _cleaned(where: LinePartition, database: Database, data: DataLocation) -> Iterator[Cleaned]:
+    with ExitStack() as stack:
+        with database.connection() as connection:
+            snapshot = snapshots.require_capture(connection, where.store, where.day)
+        yield Cleaned(
+            snapshot,
+            data.describe(snapshot.clean_key or ""),
+            cache(lambda: stack.enter_context(local_files(data, snapshot))),
+        )
+
+
+def clean_file_keeps_its_contract(where: LinePartition, database: Database, cleaned: Cleaned) -> Found:
     """The Parquet on disk, read again: schema, required values, unique ids, prices, currencies, row count.
 
     **When it fails**: the file was changed after it was written, or the cleaner has a defect. Delete the
     file that the metadata names and materialize clean_products again; if it fails again, report it.
     """
-    snapshot = _snapshot(database, where)
-    with local_files(data, snapshot) as files:
-        problems = check_clean_file(Path(files.clean), int((snapshot.account or {})["clean"]))
+    del where, database
+    rows = int((cleaned.snapshot.account or {})["clean"])
+    problems = check_clean_file(Path(cleaned.files().clean), rows)
     return Found(
         not problems,
         metadata=md.counts(violations=len(problems))
         | {"sample": dg.MetadataValue.json(problems[:SAMPLE])}
-        | md.texts(file=data.describe(snapshot.clean_key or "")),
+        | md.texts(file=cleaned.clean_file),
     )
 
 
-def every_record_is_accounted_for(where: LinePartition, database: Database, data: DataLocation) -> Found:
+def every_record_is_accounted_for(where: LinePartition, database: Database, cleaned: Cleaned) -> Found:
     """The account against the files on disk and the table of rejected items, counted anew.
 
     Records = yielding + context + broken; items = clean + rejected + duplicates + deletions, with the rows of
@@ -79,11 +98,10 @@ def every_record_is_accounted_for(where: LinePartition, database: Database, data
     **When it fails**: rows were lost in silence, or a file was changed after it was written; nothing may be
     applied. Materialize clean_products again; if it fails again, report it with the feed's file.
     """
-    snapshot = _snapshot(database, where)
-    account = snapshot.account or {}
-    with local_files(data, snapshot) as files:
-        found = recount(files.clean, files.rejected, files.deletions)
-    problems = account_problems(account, found, count_rejected(database, snapshot))
+    del where
+    account, files = cleaned.snapshot.account or {}, cleaned.files()
+    found = recount(files.clean, files.rejected, files.deletions)
+    problems = account_problems(account, found, count_rejected(database, cleaned.snapshot))
     names = ("records", "yielding", "broken", "items", "clean", "rejected", "duplicates", "deletions")
     return Found(
         not problems,
@@ -96,15 +114,15 @@ def every_record_is_accounted_for(where: LinePartition, database: Database, data
     )
 
 
-def guards_accept_the_snapshot(where: LinePartition, database: Database, data: DataLocation) -> Found:
+def guards_accept_the_snapshot(where: LinePartition, database: Database, cleaned: Cleaned) -> Found:
     """The verdict of the guards on these bytes: shrink, rejected share, no row at all, prices, currency, pictures.
 
     This check shows the verdict; the refusal itself is in the code that applies. **When it fails**: look at
     the findings and at the feed. If it is wrong, materialize raw_feeds again once the store mended it. If it
     is right, materialize clean_products with `accept_sha256`, `accept_guards` and `accept_reason`.
     """
-    del data
-    snapshot = _snapshot(database, where)
+    del where, database
+    snapshot = cleaned.snapshot
     return Found(
         snapshot.verdict in {"ok", "accepted"},
         metadata=md.texts(
@@ -234,7 +252,9 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
     def clean_products_checks(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource, storage: StorageResource
     ) -> Iterator[dg.AssetCheckResult]:
-        yield from _results(context, CLEAN_CHECKS, database.open(), storage.open())
+        opened = database.open()
+        with _cleaned(partition_of(context), opened, storage.open()) as cleaned:
+            yield from _results(context, CLEAN_CHECKS, opened, cleaned)
 
     @dg.multi_asset_check(specs=specs("product_images", IMAGE_CHECKS), can_subset=True)
     def product_images_checks(
