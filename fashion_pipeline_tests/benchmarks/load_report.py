@@ -86,11 +86,8 @@ def verdicts(measured: list[Measured]) -> list[tuple[str, str, str, bool]]:
             found.append(
                 (f"{name}: work on the day of {PHASES[phase]}", "none", str(counted or "none"), not counted)
             )
-        encoder = each["encoder_seconds"]
-        for what, per_picture in (
-            ("", 0.0),
-            (f", with the demo model's {encoder * 1000:.1f} ms a picture", encoder),
-        ):
+        for model, per_picture in ({"": 0.0} | each["encoder_seconds"]).items():
+            what = f", with {per_picture * 1000:.3g} ms a picture of {model}" if model else ""
             changed, first = (with_encoder(each[phase], per_picture) for phase in ("changed", "first"))
             found.append((f"{name}: 1 % day behind clean_products, of the first day{what}", "at most 3 %",
                           f"{changed / first:.1%}", changed / first <= CHANGED_GOAL))  # fmt: skip
