@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 #: A loser of a lock waits for the winner's whole stage; the longest stages take hours, not days.
 LOCK_TIMEOUT_SECONDS = 6 * 3600
 
-#: From this share of a table's rows on, and so many, what was written changes how the table is best read.
-ANALYZE_SHARE, ANALYZE_ROWS = 0.2, 1_000
+#: From this share of a table's rows on, and so many, or from what may be a whole store, writes change how it is best read.
+ANALYZE_SHARE, ANALYZE_ROWS, ANALYZE_STORE = 0.2, 1_000, 2_000
 
 #: Names of this machine: two URLs may call it differently.
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -137,8 +137,8 @@ class Database:
     def analyze(self, table: str, written: int) -> None:
         """Tell the planner of a table what a run's `written` rows made of it, if they are many.
 
-        The server does so by itself, but a minute later: until then a store's first day is planned as if the
-        table were empty, which costs ten times as much.
+        The server does so by itself, but a minute later, and only once a tenth of the table is new: until then a
+        new store is planned as if it had no rows, and two of its tables are compared each row with each.
         """
         if written < ANALYZE_ROWS:
             return
@@ -146,7 +146,7 @@ class Database:
             known = connection.scalar(
                 text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)"), {"name": table}
             )
-            if written >= ANALYZE_SHARE * (known or 0):
+            if written >= ANALYZE_STORE or written >= ANALYZE_SHARE * (known or 0):
                 connection.exec_driver_sql(
                     f"ANALYZE (SKIP_LOCKED) {self.engine.dialect.identifier_preparer.quote(table)}"
                 )

@@ -156,6 +156,11 @@ def test_the_planner_knows_of_many_new_rows_at_once(database: Database) -> None:
     assert known() == 10_000
     write(11_501, 13_500)
     assert known() == 13_500
+    write(13_501, 40_000)
+    write(40_001, 41_999)
+    assert known() == 40_000
+    write(42_000, 43_999)
+    assert known() == 43_999
 
 
 def test_statements_are_not_compiled(database: Database) -> None:
