@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 #: A loser of a lock waits for the winner's whole stage; the longest stages take hours, not days.
 LOCK_TIMEOUT_SECONDS = 6 * 3600
 
-#: From this share of a table's rows on, and so many, or from what may be a whole store, writes change how it is best read.
+#: From this share of a table's rows on, and so many, or from what may be a whole store, writes change its statistics.
 ANALYZE_SHARE, ANALYZE_ROWS, ANALYZE_STORE = 0.2, 1_000, 2_000
 
 #: Names of this machine: two URLs may call it differently.

@@ -19,7 +19,8 @@ def add_store(database: Database, store: str) -> None:
                 """
                 INSERT INTO products (id, store_id, external_id, title, price, currency, image_key, content_hash,
                                       snapshot_date, first_seen_on)
-                SELECT gen_random_uuid(), CAST(:store AS text), n::text, 'title', 1, 'EUR', md5(CAST(:store AS text) || n), 'hash', now(), now()
+                SELECT gen_random_uuid(), CAST(:store AS text), n::text, 'title', 1, 'EUR',
+                       md5(CAST(:store AS text) || n), 'hash', now(), now()
                 FROM generate_series(1, CAST(:rows AS int)) n
                 """
             ),
