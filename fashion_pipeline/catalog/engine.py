@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 #: A loser of a lock waits for the winner's whole stage; the longest stages take hours, not days.
 LOCK_TIMEOUT_SECONDS = 6 * 3600
 
-#: From this share of a table's rows on, and so many, or from what may be a whole store, writes change its statistics.
+#: From this share of a table's rows on, and so many, or from what may be a whole store, new rows change its statistics.
 ANALYZE_SHARE, ANALYZE_ROWS, ANALYZE_STORE = 0.2, 1_000, 2_000
 
 #: Names of this machine: two URLs may call it differently.
@@ -134,19 +134,19 @@ class Database:
         finally:
             connection.execute(text("RESET lock_timeout"))
 
-    def analyze(self, table: str, written: int) -> None:
-        """Tell the planner of a table what a run's `written` rows made of it, if they are many.
+    def analyze(self, table: str, added: int) -> None:
+        """Tell the planner of a table what the rows that a run added made of it, if they are many.
 
         The server does so by itself, but a minute later, and only once a tenth of the table is new: until then a
         new store is planned as if it had no rows, and two of its tables are compared each row with each.
         """
-        if written < ANALYZE_ROWS:
+        if added < ANALYZE_ROWS:
             return
         with self.connection() as connection:
             known = connection.scalar(
                 text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)"), {"name": table}
             )
-            if written >= ANALYZE_STORE or written >= ANALYZE_SHARE * (known or 0):
+            if added >= ANALYZE_STORE or added >= ANALYZE_SHARE * (known or 0):
                 connection.exec_driver_sql(
                     f"ANALYZE (SKIP_LOCKED) {self.engine.dialect.identifier_preparer.quote(table)}"
                 )

@@ -38,5 +38,5 @@ def apply_products(database: Database, data: DataLocation, store: StoreConfig, d
         report = apply_snapshot(
             connection, snapshot, open_files, mode=store.mode, hold_days=store.thresholds.hold_days
         )
-    database.analyze("products", report.new + report.changed)
+    database.analyze("products", report.new)
     return report

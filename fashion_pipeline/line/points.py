@@ -281,7 +281,7 @@ def write_points_locked(
                 done[change.kind] += 1
             if progress is not None:
                 progress(sum(done.values()), None)
-    database.analyze("index_entries", sum(done.values()))
+    database.analyze("index_entries", done["insert"])
     leaving = ledger.deletes(database, serving.collection, store_id)
     for start in range(0, len(leaving), BATCH_POINTS):
         ids = leaving[start : start + BATCH_POINTS]
