@@ -383,15 +383,11 @@ class EdgeStore:
         exact: bool = False,
     ) -> list[PointHit]:
         """The `limit` best points, or the best point of each of the `limit` best groups."""
-        with (
-            self._held(name, "searching", self._read_timeout) as held,
-            translated(held.name),
-            held.searching() as shard,
-        ):
+        with self._held(name, "searching", self._read_timeout) as held, translated(held.name):
             if group_by is None:
-                return run_query(shard, query, limit=limit, asked=filter, fields=fields, exact=exact)
+                return run_query(held.shard, query, limit=limit, asked=filter, fields=fields, exact=exact)
             return run_grouped_query(
-                shard, query, group_by, limit=limit, asked=filter, fields=fields, exact=exact
+                held.shard, query, group_by, limit=limit, asked=filter, fields=fields, exact=exact
             )
 
     def optimize(self, name: str) -> bool:

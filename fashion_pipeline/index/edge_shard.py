@@ -1,6 +1,5 @@
 """An engine's shard: making one, and one open of it under the collection's lock."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,8 +19,6 @@ _FLUSH_EVERY = 10_000
 _HOLD_SECONDS = 1.0
 #: Asking whether someone waits costs two system calls: not after every point.
 _ASK_EVERY_SECONDS = 0.1
-#: A search over all vectors reads some GB a second.
-_TRIM_SECONDS = 0.02
 
 
 #: `optimize` builds HNSW from 200,000 points of 768 floats on: below that the scan is as fast
@@ -153,27 +150,6 @@ class HeldShard:
         if now - self._mapped_before > MAY_GATHER:
             give_back(self._folder.shard(self.name))
             self._mapped_before = mapped_bytes()
-
-    @contextmanager
-    def searching(self) -> Iterator[engine.EdgeShard]:
-        """The shard for a call that may read every vector; where they are many, pages are given back meanwhile."""
-        vectors = 4 * self.shard.info().points_count * int(self.metadata["dimension"])
-        if vectors <= MAY_GATHER:
-            yield self.shard
-            return
-        ended = threading.Event()
-
-        def trim_at_times() -> None:
-            while not ended.wait(_TRIM_SECONDS):
-                self.trim()
-
-        trimmer = threading.Thread(target=trim_at_times, name="trim-pages", daemon=True)
-        trimmer.start()
-        try:
-            yield self.shard
-        finally:
-            ended.set()
-            trimmer.join()
 
     def is_current(self) -> bool:
         """Whether the collection's files are still those that were opened: a restore puts others in their place."""

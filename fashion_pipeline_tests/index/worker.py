@@ -11,9 +11,6 @@ import numpy as np
 
 from fashion_pipeline.index import edge_shard
 from fashion_pipeline.index.edge import EdgeStore
-from fashion_pipeline.index.edge_folder import EdgeFolder
-from fashion_pipeline.index.edge_query import run_query
-from fashion_pipeline.index.edge_shard import HeldShard
 from fashion_pipeline.index.search import search
 from fashion_pipeline.index.types import Point
 from fashion_pipeline_tests.index.making import DIMENSION, vector_of
@@ -80,7 +77,7 @@ def mapped(folder: str) -> int:
 
 
 def weigh(store: EdgeStore, name: str, _who: str, batches: int) -> None:
-    """Tell what is mapped after a write, then after a call, after a write and within a search that give pages back."""
+    """Tell what is mapped after a write, then after a call and a write that give back all they may; then the count."""
     for number in range(batches):
         store.upsert(name, batch_of("first", number))
     say(mapped(folder))
@@ -90,16 +87,6 @@ def weigh(store: EdgeStore, name: str, _who: str, batches: int) -> None:
     store.upsert(name, [point for number in range(batches) for point in batch_of("second", number)])
     say(mapped(folder))
     say(store.count(name))
-    store.close()
-    held = HeldShard(EdgeFolder(Path(folder)), name, "searching", 10.0)
-    held.open()
-    with held.searching() as shard:
-        run_query(shard, vector_of(1), limit=3, asked=None, fields=None, exact=True)
-        deadline = time.monotonic() + 10
-        while mapped(folder) > 100 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        say(mapped(folder))
-    held.close()
 
 
 if __name__ == "__main__":
