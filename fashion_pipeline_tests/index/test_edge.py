@@ -52,10 +52,18 @@ def line(process: "subprocess.Popen[str]") -> str:
     return found.strip()
 
 
+def rest(process: "subprocess.Popen[str]") -> list[str]:
+    """The lines that `line` did not give yet: some may lie in the stream, past which `communicate` would read."""
+    assert process.stdout is not None
+    found = process.stdout.read().splitlines()
+    process.wait(timeout=120)
+    return found
+
+
 def finish(process: "subprocess.Popen[str]") -> list[str]:
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out.splitlines()
+    found = rest(process)
+    assert process.returncode == 0, process.communicate()[1]
+    return found
 
 
 def test_a_killed_writer_leaves_exactly_what_it_acknowledged(edge: EdgeStore, spawn: Spawn) -> None:
@@ -63,8 +71,7 @@ def test_a_killed_writer_leaves_exactly_what_it_acknowledged(edge: EdgeStore, sp
     doomed, other = spawn("write", "c", "doomed", 500), spawn("write", "c", "other", 12)
     acknowledged = [int(line(doomed)) for _ in range(6)]
     doomed.kill()
-    rest, _ = doomed.communicate()
-    acknowledged += [int(word) for word in rest.split()]
+    acknowledged += map(int, rest(doomed))
     assert finish(other) == [str(number) for number in range(12)]
 
     there: dict[str, Counter[int]] = {"doomed": Counter(), "other": Counter()}
