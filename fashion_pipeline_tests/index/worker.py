@@ -77,16 +77,19 @@ def mapped(folder: str) -> int:
 
 
 def weigh(store: EdgeStore, name: str, _who: str, batches: int) -> None:
-    """Tell what is mapped after a write, then after a call and a write that give back all they may; then the count."""
+    """What is mapped after a write, and after a call and a write that give back all they may; then count and search."""
     for number in range(batches):
         store.upsert(name, batch_of("first", number))
     say(mapped(folder))
     edge_shard.MAY_GATHER = 0
     store.count(name)
     say(mapped(folder))
-    store.upsert(name, [point for number in range(batches) for point in batch_of("second", number)])
+    more = range(batches, 2 * batches)
+    store.upsert(name, [point for number in more for point in batch_of("second", number)])
     say(mapped(folder))
     say(store.count(name))
+    sought = batch_of("first", 3)[7]
+    say(sought.id, *(hit.id for hit in store.query(name, sought.vector, limit=1)))
 
 
 if __name__ == "__main__":
