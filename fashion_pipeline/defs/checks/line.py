@@ -58,6 +58,7 @@ class Cleaned:
     snapshot: Snapshot
     clean_file: str
     files: Callable[[], SnapshotFiles]
+    refused_rows: Callable[[], int]
 
 
 @contextmanager
@@ -69,16 +70,16 @@ def _cleaned(where: LinePartition, database: Database, data: DataLocation) -> It
             snapshot,
             data.describe(snapshot.clean_key or ""),
             cache(lambda: stack.enter_context(local_files(data, snapshot))),
+            lambda: count_rejected(database, snapshot),
         )
 
 
-def clean_file_keeps_its_contract(where: LinePartition, database: Database, cleaned: Cleaned) -> Found:
+def clean_file_keeps_its_contract(cleaned: Cleaned) -> Found:
     """The Parquet on disk, read again: schema, required values, unique ids, prices, currencies, row count.
 
     **When it fails**: the file was changed after it was written, or the cleaner has a defect. Delete the
     file that the metadata names and materialize clean_products again; if it fails again, report it.
     """
-    del where, database
     rows = int((cleaned.snapshot.account or {})["clean"])
     problems = check_clean_file(Path(cleaned.files().clean), rows)
     return Found(
@@ -89,7 +90,7 @@ def clean_file_keeps_its_contract(where: LinePartition, database: Database, clea
     )
 
 
-def every_record_is_accounted_for(where: LinePartition, database: Database, cleaned: Cleaned) -> Found:
+def every_record_is_accounted_for(cleaned: Cleaned) -> Found:
     """The account against the files on disk and the table of rejected items, counted anew.
 
     Records = yielding + context + broken; items = clean + rejected + duplicates + deletions, with the rows of
@@ -98,10 +99,9 @@ def every_record_is_accounted_for(where: LinePartition, database: Database, clea
     **When it fails**: rows were lost in silence, or a file was changed after it was written; nothing may be
     applied. Materialize clean_products again; if it fails again, report it with the feed's file.
     """
-    del where
     account, files = cleaned.snapshot.account or {}, cleaned.files()
     found = recount(files.clean, files.rejected, files.deletions)
-    problems = account_problems(account, found, count_rejected(database, cleaned.snapshot))
+    problems = account_problems(account, found, cleaned.refused_rows())
     names = ("records", "yielding", "broken", "items", "clean", "rejected", "duplicates", "deletions")
     return Found(
         not problems,
@@ -114,14 +114,13 @@ def every_record_is_accounted_for(where: LinePartition, database: Database, clea
     )
 
 
-def guards_accept_the_snapshot(where: LinePartition, database: Database, cleaned: Cleaned) -> Found:
+def guards_accept_the_snapshot(cleaned: Cleaned) -> Found:
     """The verdict of the guards on these bytes: shrink, rejected share, no row at all, prices, currency, pictures.
 
     This check shows the verdict; the refusal itself is in the code that applies. **When it fails**: look at
     the findings and at the feed. If it is wrong, materialize raw_feeds again once the store mended it. If it
     is right, materialize clean_products with `accept_sha256`, `accept_guards` and `accept_reason`.
     """
-    del where, database
     snapshot = cleaned.snapshot
     return Found(
         snapshot.verdict in {"ok", "accepted"},
@@ -252,21 +251,22 @@ def build(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefini
     def clean_products_checks(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource, storage: StorageResource
     ) -> Iterator[dg.AssetCheckResult]:
-        opened = database.open()
-        with _cleaned(partition_of(context), opened, storage.open()) as cleaned:
-            yield from _results(context, CLEAN_CHECKS, opened, cleaned)
+        with _cleaned(partition_of(context), database.open(), storage.open()) as cleaned:
+            yield from _results(context, CLEAN_CHECKS, cleaned)
 
     @dg.multi_asset_check(specs=specs("product_images", IMAGE_CHECKS), can_subset=True)
     def product_images_checks(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource, feeds: FeedsResource
     ) -> Iterator[dg.AssetCheckResult]:
-        yield from _results(context, IMAGE_CHECKS, database.open(), feeds.open())
+        yield from _results(context, IMAGE_CHECKS, partition_of(context), database.open(), feeds.open())
 
     @dg.multi_asset_check(specs=specs("product_points", POINT_CHECKS), can_subset=True)
     def product_points_checks(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource, vectors: VectorStoreResource
     ) -> Iterator[dg.AssetCheckResult]:
-        yield from _results(context, POINT_CHECKS, database.open(), vectors.open(), vectors.alias())
+        yield from _results(
+            context, POINT_CHECKS, partition_of(context), database.open(), vectors.open(), vectors.alias()
+        )
 
     return [clean_products_checks, product_images_checks, product_points_checks]
 
@@ -278,7 +278,7 @@ def _results(
     selected = {key.name for key in context.selected_asset_check_keys}
     for check in checks:
         if check.__name__ in selected:
-            found = check(where, *given)
+            found = check(*given)
             yield dg.AssetCheckResult(
                 check_name=check.__name__,
                 passed=found.passed,
