@@ -50,7 +50,7 @@ class Database:
         self.engine: Engine = create_engine(
             self.url, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args=_connect_args()
         )
-        event.listen(self.engine, "connect", _never_compile)
+        event.listen(self.engine, "connect", _plan_for_all_rows)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._async_engine: AsyncEngine | None = None
         self._guard = threading.Lock()
@@ -250,11 +250,15 @@ def _connect_args() -> dict[str, object]:
     return {"application_name": "fashion_pipeline", "connect_timeout": 10}
 
 
-def _never_compile(connection: Any, record: object) -> None:
-    """Statements of this project read most of their tables once: compiling them takes longer than running them."""
+def _plan_for_all_rows(connection: Any, record: object) -> None:
+    """Statements of this project read most of their tables once, and all of their results.
+
+    Compiling them takes longer than running them. A cursor's are planned for its first rows otherwise: 2,000 points
+    of a store then take 75 ms instead of 10.
+    """
     del record
     with connection.cursor() as cursor:
-        cursor.execute("SET jit = off")
+        cursor.execute("SET jit = off; SET cursor_tuple_fraction = 1")
     connection.commit()
 
 

@@ -65,6 +65,7 @@ def points_agree(world: BenchWorld, folder: Path) -> None:
     for number in some:
         assert float(found[products[ids[number]]].vector @ vectors[number]) >= 0.999
     assert store.count("products", SearchFilter()) == len(ids)
+    store.close()  # the next day would wait until it gives way
 
 
 def test_the_whole_small_job(tmp_path: Path, demo_model: str) -> None:

@@ -1,4 +1,4 @@
-"""How PostgreSQL reads the tables of a store that is new to it."""
+"""How PostgreSQL reads the tables of a store."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -56,3 +56,21 @@ def test_a_new_store_s_ledger_is_not_read_once_for_each_product(database: Databa
         )
     removed = sum(step.get("Rows Removed by Join Filter", 0) for step in steps(top["Plan"]))
     assert removed < ROWS
+
+
+def test_a_streamed_result_is_planned_for_all_of_its_rows(database: Database) -> None:
+    add_store(database, "store")
+    parameters = {
+        "collection": "c",
+        "stores": ["store"],
+        "model": "m",
+        "version": "1",
+        "first": points.FIRST_ID,
+        "last": points.LAST_ID,
+    }
+    with database.connection() as connection:
+        at_once, streamed = (
+            list(connection.scalars(text(f"EXPLAIN {how}{points._EXPECTED.text}"), parameters))
+            for how in ("", "DECLARE points CURSOR FOR ")
+        )
+    assert streamed == at_once
