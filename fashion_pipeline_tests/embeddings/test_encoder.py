@@ -1,9 +1,12 @@
+import gc
 import io
 import json
 import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -168,6 +171,7 @@ def test_load_never_touches_the_network_and_leaves_the_process_as_it_was(
     assert "HF_HUB_OFFLINE" not in os.environ
     assert constants.HF_HUB_OFFLINE is False
     assert logging.getLogger().handlers == handlers
+    assert gc.isenabled()
 
 
 def test_weights_that_do_not_fit_the_config_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
@@ -177,6 +181,23 @@ def test_weights_that_do_not_fit_the_config_are_refused(tiny_folder: Path, tmp_p
     (copy / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="does not load"):
         load_encoder(f"local-dir:{copy}")
+    assert gc.isenabled()
+
+
+def test_garbage_is_not_looked_for_while_the_libraries_come() -> None:
+    """In a process of its own, which has none of them yet."""
+    loading = f"""
+import gc
+generations = []
+gc.callbacks.append(lambda phase, info: generations.append(info["generation"]) if phase == "start" else None)
+from fashion_pipeline.embeddings.encoder import load_encoder
+before = len(generations)
+load_encoder("local-dir:{Path(fashion_pipeline.demo.__file__).parent / "model"}", device="cpu")
+print(len(generations) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", loading], capture_output=True, text=True, check=True)
+    # Importing them with it makes a thousand.
+    assert int(done.stdout) < 50
 
 
 @pytest.mark.parametrize(
