@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 CATALOG_DATABASE = "fashion"
 DAGSTER_DATABASE = "dagster"
 
-_started: set[Path] = set()
+#: The servers that this process found serving, by data folder, as the number of their process.
+_served: dict[Path, int | None] = {}
 _guard = threading.Lock()
 
 
@@ -42,12 +43,15 @@ def start_embedded_postgres(settings: Settings) -> EmbeddedPostgres:
     server = embedded_postgres(settings)
     root = settings.data_folder
     with _guard:
+        # A run asks ten times, and a connection that only asks costs as much as a small statement of its own.
+        if server.still_runs(_served.get(root)):
+            return server
         if server.start():
             atexit.register(_stop_unused, server)
-        if root not in _started:
+        if root not in _served:
             server.ensure_database(CATALOG_DATABASE)
             server.ensure_database(DAGSTER_DATABASE)
-            _started.add(root)
+        _served[root] = server.process_id()
     return server
 
 

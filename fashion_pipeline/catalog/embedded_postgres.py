@@ -87,13 +87,32 @@ class EmbeddedPostgres:
             place = self._place()
             # Without the lock, for the many who only attach; whatever is not plainly well is settled under
             # it.
-            trusted = not place.elsewhere or place.pointer is not None
-            if trusted and process.log_size(place) <= process.LOG_BYTES and process.probe(place).serves:
+            if (
+                self._trusted(place)
+                and process.log_size(place) <= process.LOG_BYTES
+                and process.probe(place).serves
+            ):
                 return False
             places.refuse_foreign(place)
             install.own_folder(place.root)
             with self._locked() as lock:
                 return self._start_locked(lock)
+
+    def process_id(self) -> int | None:
+        """The number of the server's process, as it wrote it down; None where it did not."""
+        return install.first_number(self._place().cluster / "postmaster.pid")
+
+    def still_runs(self, process_id: int | None) -> bool:
+        """Whether the server that was seen to serve under this number lives; it is not asked."""
+        if process_id is None:
+            return False
+        place = self._place()
+        return (
+            self._trusted(place)
+            and self.process_id() == process_id
+            and process.lives(place)
+            and install.exists(place.socket)
+        )
 
     def stop(self, *, only_if_unused: bool = False) -> bool:
         """Stop the server; what was committed is on disk.
@@ -158,8 +177,7 @@ class EmbeddedPostgres:
         place, pid = None, None
         try:
             place = self._place()
-            # Without the pointer, what lives in the private folder is another, deleted folder's.
-            mine = not place.elsewhere or place.pointer is not None
+            mine = self._trusted(place)
             found = process.probe(place) if mine else process.Probe("absent")
             started = mine and install.exists(place.cluster)
         except (OSError, PermanentError) as exc:
@@ -244,6 +262,11 @@ class EmbeddedPostgres:
 
     def _place(self) -> Place:
         return places.locate(self.root, self.private_base)
+
+    @staticmethod
+    def _trusted(place: Place) -> bool:
+        # Without the pointer, what lives in the private folder is another, deleted folder's.
+        return not place.elsewhere or place.pointer is not None
 
     def _start_locked(self, lock: int) -> bool:
         place, binaries = self._prepare(lock)

@@ -383,6 +383,20 @@ def test_kill_9_loses_no_committed_row(server: EmbeddedPostgres) -> None:
     assert len(found) - len(acknowledged) <= 1
 
 
+def test_a_server_that_was_seen_to_serve_is_known_by_its_process(server: EmbeddedPostgres) -> None:
+    seen = server.process_id()
+    assert seen == _pid(server)
+    assert server.still_runs(seen)
+    assert not server.still_runs(None)
+    os.kill(_pid(server), signal.SIGKILL)
+    _wait(lambda: not server.still_runs(seen))
+    assert server.start() is True
+    assert not server.still_runs(seen)
+    assert server.still_runs(server.process_id())
+    (server.status().socket_dir / ".s.PGSQL.5432").unlink()
+    assert not server.still_runs(server.process_id())
+
+
 @linux_only
 def test_a_zombie_postmaster_does_not_pass_for_a_server(make: Make) -> None:
     """Its parent adopts orphans and never reaps them, as PID 1 of a container does."""
@@ -452,6 +466,7 @@ def test_a_deleted_folder_begins_anew_while_the_old_server_still_listens(make: M
     old = _pid(pg)
     shutil.rmtree(pg.root)
     assert pg.status().running is False
+    assert not pg.still_runs(old)
     assert pg.start() is True
     assert _ask(pg, "SELECT count(*) FROM pg_database WHERE datname = 'fashion'", database="postgres") == [
         (0,)
