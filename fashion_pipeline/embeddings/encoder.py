@@ -1,11 +1,10 @@
 """Loading a model and turning pixels and texts into unit vectors. torch is imported inside functions only."""
 
-import contextlib
 import gc
 import logging
 import platform
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from fashion_pipeline.embeddings.golden import (
     read_golden,
 )
 from fashion_pipeline.embeddings.machine import available_cores
-from fashion_pipeline.embeddings.open_clip_folder import load_model, load_tokenizer
+from fashion_pipeline.embeddings.open_clip_folder import import_libraries, load_model, load_tokenizer
 from fashion_pipeline.embeddings.spec import DIMENSION, ModelSpec, read_spec
 from fashion_pipeline.embeddings.vectors import EncoderMemoryError, Pixels, Provenance, Vectors, unit_vectors
 from fashion_pipeline.errors import ModelError
@@ -302,14 +301,14 @@ def load_encoder(ref: str, *, device: str = "auto", precision: str = "auto") -> 
     spec = read_spec(ref)
     if precision not in ("auto", "fp32", "bf16"):
         raise ModelError(f"precision {precision!r}: use auto, fp32 or bf16")
-    with _no_collection():
-        import torch
+    import_libraries()
+    import torch
 
-        place = _device(device)
-        if place.type == "cpu" and torch.get_num_threads() > available_cores():
-            # A container may use fewer processors than it sees; more threads than those only wait on each other.
-            torch.set_num_threads(available_cores())
-        model = load_model(spec, place)
+    place = _device(device)
+    if place.type == "cpu" and torch.get_num_threads() > available_cores():
+        # A container may use fewer processors than it sees; more threads than those only wait on each other.
+        torch.set_num_threads(available_cores())
+    model = load_model(spec, place)
     encoder = Encoder(spec, model, place, "fp32")
     probe = _probe_images(spec)
     reference = encoder.encode_images(probe)
@@ -325,20 +324,6 @@ def load_encoder(ref: str, *, device: str = "auto", precision: str = "auto") -> 
     encoder.check_image_side()
     logger.info("loaded %s on %s in %s", spec.image_model_id, encoder.device, encoder.precision)
     return encoder
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Look for no circles of garbage meanwhile: the libraries' objects stay, and going through them as they come
-    takes a fifth of the five seconds of their import.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def library_versions() -> str:

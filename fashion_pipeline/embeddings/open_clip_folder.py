@@ -1,8 +1,11 @@
 """Opening an open_clip model folder: off the network, and held against what its files describe."""
 
+import atexit
 import contextlib
+import gc
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,26 @@ from fashion_pipeline.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
+
+
+def import_libraries() -> None:
+    """Import torch and open_clip, which takes a process four seconds, and a fifth more with garbage looked for.
+
+    Their objects stay as long as the process: they are left out when garbage is looked for, now and later.
+    """
+    if "open_clip" in sys.modules:
+        return
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        with _offline(), _quiet_root_logger():
+            import open_clip  # noqa: F401
+        gc.freeze()
+        # Bindings complain of what is left at the process's end.
+        atexit.register(gc.unfreeze)
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def load_model(spec: ModelSpec, device: "torch.device") -> Any:

@@ -193,11 +193,14 @@ gc.callbacks.append(lambda phase, info: generations.append(info["generation"]) i
 from fashion_pipeline.embeddings.encoder import load_encoder
 before = len(generations)
 load_encoder("local-dir:{Path(fashion_pipeline.demo.__file__).parent / "model"}", device="cpu")
-print(len(generations) - before)
+print(len(generations) - before, len(gc.get_objects()))
 """
     done = subprocess.run([sys.executable, "-c", loading], capture_output=True, text=True, check=True)
-    # Importing them with it makes a thousand.
-    assert int(done.stdout) < 50
+    collections, watched = map(int, done.stdout.split())
+    # Importing them makes a thousand otherwise, and half a million objects to go through ever after.
+    assert collections < 50
+    assert watched < 100_000
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(
