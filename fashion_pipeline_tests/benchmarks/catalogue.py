@@ -10,8 +10,8 @@ import yaml
 
 from fashion_pipeline_tests.benchmarks.test_cleaning import WORDS, description
 
-DAYS = ("2026-11-02", "2026-11-03", "2026-11-04", "2026-11-05")
-FIRST, EQUAL, REORDERED, CHANGED = DAYS
+DAYS = ("2026-11-02", "2026-11-03", "2026-11-04", "2026-11-05", "2026-11-06")
+FIRST, EQUAL, REORDERED, CHANGED, AFTER = DAYS
 SIZES = ("XS", "S", "M", "L")
 COLORS = ("Black", "Navy", "Red", "Ecru", "Olive", "Brown", "White", "Blue")
 KINDS = ("Dresses", "Skirts", "Bags", "Hats", "Sneakers", "Coats")
@@ -106,12 +106,12 @@ class Catalogue:
         whole = {"first_day": DAYS[0], "last_day": DAYS[-1], "stores": stores}
         path.write_text(yaml.safe_dump(whole), encoding="utf-8")
 
-    def write_feed(self, folder: Path, store: int, day: str) -> Path:
-        """A store's feed of a day; that of the equal day has the bytes of the first."""
+    def write_feed(self, folder: Path, store: int, day: str, content: str | None = None) -> Path:
+        """A store's feed of a day, of its `content` or that of another; the equal day has the bytes of the first."""
         path = folder / "feeds" / f"{self.store_ids[store]}-{day}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as stream:
-            rows = self.rows(store, FIRST if day == EQUAL else day)
+            rows = self.rows(store, content or (FIRST if day == EQUAL else day))
             first = next(rows)
             writer = csv.DictWriter(stream, list(first))
             writer.writeheader()

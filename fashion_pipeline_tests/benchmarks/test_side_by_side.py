@@ -2,13 +2,15 @@
 
 2,000 products that show 600 pictures of 800 x 1,000, from a server that takes 20 ms; the demo model. The script does
 everything anew each day, which is what makes it short. Processes are compared by what they do once they have
-started, and as a whole.
+started, and as a whole; the unchanged day, which takes the line a second, as the median of three.
 """
 
 import json
+import statistics
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,23 @@ from sqlalchemy import text
 from fashion_pipeline import parts
 from fashion_pipeline.index.types import SearchFilter
 from fashion_pipeline_tests.benchmarks.bench_world import BenchWorld, picture_server
-from fashion_pipeline_tests.benchmarks.catalogue import CHANGED, EQUAL, FIRST, Catalogue
+from fashion_pipeline_tests.benchmarks.catalogue import AFTER, CHANGED, EQUAL, FIRST, REORDERED, Catalogue
 from fashion_pipeline_tests.conftest import ROOT
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 PRODUCTS, PICTURES, VARIANTS = 2_000, 600, 4
-#: What the line is ahead on the unchanged day at least. The goal of 10 is not met: of its seconds most are
-#: Dagster's own, which the small job does not repay.
-UNCHANGED = 5.0
+#: What the line is ahead on the unchanged day at least. The goal is 10; of its second half is Dagster's own, whose
+#: many small statements other work on the machine delays more than the script's arithmetic.
+UNCHANGED = 7.0
+#: Name and date of each day, and the day whose feed it brings.
+COURSE = (
+    ("first", FIRST, FIRST),
+    ("unchanged", EQUAL, FIRST),
+    ("unchanged", REORDERED, FIRST),
+    ("changed", CHANGED, CHANGED),
+    ("unchanged", AFTER, CHANGED),
+)
 
 
 def script(world: BenchWorld, feed: Path, folder: Path, model: str) -> dict[str, Any]:
@@ -75,24 +85,28 @@ def test_the_whole_small_job(tmp_path: Path, demo_model: str) -> None:
         )
         assert catalogue.all_pictures == PICTURES
         catalogue.write_feeds_file(tmp_path / "feeds.yaml")
-        feeds = {}
-        for day in (FIRST, EQUAL, CHANGED):
-            feeds[day] = catalogue.write_feed(tmp_path, 0, day)
+        feeds = {day: catalogue.write_feed(tmp_path, 0, day, content) for _, day, content in COURSE}
         for url in {row["image_link"] for day in (FIRST, CHANGED) for row in catalogue.rows(0, day)}:
             requests.get(url, timeout=30).raise_for_status()  # drawn once, for both
         world = BenchWorld(tmp_path, FASHION_PIPELINE_MODEL=demo_model)
         try:
             world.run("collection")
-            for name, day in (("first day", FIRST), ("unchanged day", EQUAL), ("changed day", CHANGED)):
+            ahead, whole = defaultdict(list), defaultdict(list)
+            for name, day, _ in COURSE:
                 ours = line(world, day)
                 theirs = script(world, feeds[day], tmp_path / "script", demo_model)
                 points_agree(world, tmp_path / "script")
-                ahead, whole = theirs["work"] / ours["work"], theirs["whole"] / ours["whole"]
-                goal = "goal 10" if day == EQUAL else "goal above 1"
-                print(f"\n{name}: {ahead:.1f} x the script's speed ({goal}), {whole:.1f} x with start-up")
-                print(f"  line {stages(ours)}\n  script {stages(theirs)}")
-                # The script imports torch as it starts, the line where a picture is due: those days count with it.
-                assert (ahead >= UNCHANGED) if day == EQUAL else (whole >= 1.0)
+                ahead[name].append(theirs["work"] / ours["work"])
+                whole[name].append(theirs["whole"] / ours["whole"])
+                print(f"\n{name} day\n  line {stages(ours)}\n  script {stages(theirs)}")
+            for name, goal in (("first", "above 1"), ("unchanged", "10"), ("changed", "above 1")):
+                print(
+                    f"{name} day: {statistics.median(ahead[name]):.1f} x the script's speed (goal {goal}), "
+                    f"{statistics.median(whole[name]):.1f} x with start-up"
+                )
+            assert statistics.median(ahead["unchanged"]) >= UNCHANGED
+            # The script imports torch as it starts, the line where a picture is due: those days count with it.
+            assert min(whole["first"] + whole["changed"]) >= 1.0
         finally:
             world.close()
 
