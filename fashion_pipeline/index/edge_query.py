@@ -1,6 +1,7 @@
 """Filters, queries and grouping in the words of `qdrant_edge`."""
 
 from collections.abc import Collection, Iterator, Sequence
+from math import ceil
 from typing import Any
 
 import qdrant_edge as engine
@@ -8,8 +9,9 @@ import qdrant_edge as engine
 from fashion_pipeline.index.points import as_uuid
 from fashion_pipeline.index.types import GROUP_FIELD, Payload, PointHit, SearchFilter, Taste, Vector
 
-#: Variants share pictures and so crowd the top together; most searches find their groups in one fetch.
-_OVERFETCH = 4
+#: Variants share pictures and so crowd the top together; most searches find their groups in one fetch. A further one
+#: expects groups half as large again as those that were found.
+_OVERFETCH, _CROWD = 4, 1.5
 
 
 def conditions_of(asked: SearchFilter | None) -> tuple[list[Any], list[Any]]:
@@ -68,14 +70,17 @@ def run_grouped_query(
     scoring = _scoring(query)
     best: dict[str, PointHit] = {}
     without_group = False
+    fetched = 0
     while len(best) < limit:
         must, must_not = conditions_of(asked)
         if without_group:  # asked only when some were seen: on every search it would double the time
             must_not.append(engine.IsEmptyCondition(group_by))
         if best:
             must_not.append(_match(group_by, best))
-        size = _OVERFETCH * (limit - len(best))
+        expected = max(_OVERFETCH, _CROWD * fetched / max(1, len(best)))
+        size = ceil((limit - len(best)) * expected)
         found = _fetch(shard, scoring, size, _filter(must, must_not), (), exact)
+        fetched += len(found)
         for start in range(0, size, limit):
             for group, hit in _read(shard, found[start : start + limit], group_by, fields):
                 if group is None:

@@ -10,10 +10,12 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fashion_pipeline.errors import CollectionError, PermanentError, TransientError
+from fashion_pipeline.index import edge_query
 from fashion_pipeline.index.edge import EdgeStore
 from fashion_pipeline.index.edge_shard import HeldShard
 from fashion_pipeline.index.types import Point
@@ -343,6 +345,28 @@ def test_a_damaged_shard_is_named(edge: EdgeStore, tmp_path: Path) -> None:
         edge.count("c")
     with pytest.raises(PermanentError, match="collection 'c'"):
         edge.count("c")
+
+
+def test_a_further_fetch_of_groups_learns_from_the_last(
+    edge: EdgeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight variants of everything that share their picture: four to a group are fetched first."""
+    edge.ensure_collection(spec("c"))
+    made = [
+        point(number, vector=vector_of(100 + number // 8), item_group_id=f"g{number // 8}", store_id="s")
+        for number in range(400)
+    ]
+    edge.upsert("c", made)
+    fetch, sizes = edge_query._fetch, []
+
+    def counted(*given: Any) -> Any:
+        sizes.append(given[2])
+        return fetch(*given)
+
+    monkeypatch.setattr(edge_query, "_fetch", counted)
+    found = edge.query("c", vector_of(103), limit=10, group_by="item_group_id")
+    assert len({hit.payload["item_group_id"] for hit in found}) == 10
+    assert sizes == [40, 60]
 
 
 def test_optimize_keeps_the_points_and_drops_the_deleted(edge: EdgeStore) -> None:
