@@ -2,11 +2,14 @@
 
 import contextlib
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -14,6 +17,8 @@ from typing import IO, Any
 from fashion_pipeline.embeddings.arena import Arena
 from fashion_pipeline.embeddings.worker import ITEM, LENGTH, WorkerSettings
 from fashion_pipeline.errors import PermanentError
+
+logger = logging.getLogger(__name__)
 
 _START_SECONDS = 60.0  # Python and Pillow start in 0.1 s; a loaded machine and cold files take far longer
 _KILLS = 2  # an image that ends two workers, each time alone in it, is given up
@@ -43,6 +48,10 @@ class Decoded:
 
 class WorkerStartError(PermanentError):
     """Decode workers do not start on this machine."""
+
+
+class _KilledAtStartError(WorkerStartError):
+    pass
 
 
 class _WorkerDied(Exception):  # noqa: N818 - handled here, by trying again
@@ -136,6 +145,15 @@ class DecodeWorker:
         process.stdin.flush()
 
     def _start(self) -> "subprocess.Popen[bytes]":
+        try:
+            return self._launch()
+        except _KilledAtStartError as error:
+            # By a person, or for want of memory: nothing that the next has to meet.
+            logger.warning("%s; another is started", error)
+            self.deaths += 1
+            return self._launch()
+
+    def _launch(self) -> "subprocess.Popen[bytes]":
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         if self._closed.is_set():
             raise WorkerStartError("the decode workers were stopped")
@@ -152,15 +170,17 @@ class DecodeWorker:
         self._process = process
         if self._closed.is_set():  # closed between the two lines above
             process.kill()
+        began = time.monotonic()
         try:
             with self._deadline(process, _START_SECONDS):
                 _read_message(process)
         except (OSError, EOFError) as error:
-            process.wait()
+            killed = process.wait() == -signal.SIGKILL and time.monotonic() < began + _START_SECONDS
             self._log.seek(0)
             said = self._log.read()[-2000:].decode(errors="replace").strip()
             self._discard()
-            raise WorkerStartError(
+            reason = _KilledAtStartError if killed else WorkerStartError
+            raise reason(
                 f"a decode worker did not start ({sys.executable}, exit status {process.returncode}): "
                 f"{said or 'it said nothing'}"
             ) from error

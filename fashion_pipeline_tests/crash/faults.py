@@ -96,8 +96,8 @@ def _kill_everything(place: Place, run: Run, dice: random.Random) -> None:
 
 
 def _kill_decode_worker(place: Place, step: Step, moment: Moment, dice: random.Random) -> Outcome:
-    """A decode worker, which lives for a part of its stage only."""
-    delay = dice.uniform(0, 0.1)
+    """A decode worker, which lives for a part of its stage only: while it starts, decodes or waits."""
+    delay = dice.uniform(0, 0.6)
     run = _start(place, step, Moment(EMBED, 1, hold=False))
     struck = None
     if run.wait_for_moment():

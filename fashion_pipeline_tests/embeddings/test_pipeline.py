@@ -279,6 +279,30 @@ def test_a_worker_that_cannot_start_ends_the_run_with_its_reason() -> None:
         run(plain(40), decode="no_such_module:decode")
 
 
+@pytest.mark.parametrize(("kills", "starts"), [(1, True), (2, False)])
+def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int, starts: bool
+) -> None:
+    marks = tmp_path / "marks"
+    (tmp_path / "killed_at_import.py").write_text(
+        f"""
+import os, pathlib, signal
+from {DECODERS} import constant
+marks = pathlib.Path({str(marks)!r})
+made = marks.read_text() if marks.exists() else ""
+if len(made) < {kills}:
+    marks.write_text(made + ".")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    if starts:
+        assert len(run(plain(3), decode="killed_at_import:constant").vectors) == 3
+    else:
+        with pytest.raises(WorkerStartError, match="exit status -9"):
+            run(plain(3), decode="killed_at_import:constant")
+
+
 def test_nan_costs_the_images_that_gave_it() -> None:
     stored = store([*plain(30).values(), *(b"\0" + bytes([n]) for n in range(3))])
     encoder = FakeEncoder()
