@@ -39,6 +39,9 @@ UNPACKING = (
 )  # fmt: skip
 
 
+#: Characters shown of what a file says of itself, names of members included.
+SHOWN = 200
+
 #: What is put beside a feed for people.
 NOTES = re.compile(
     r"(?:read[ _-]?me|licen[cs]e|changelog|copyright)(?:\.(?:txt|md|html?|pdf))?\Z", re.IGNORECASE
@@ -190,14 +193,16 @@ class _Expander:
         if self.declared > self.allowed:
             raise bomb(document.name, self.allowed)
         kept = {id(info) for info in chosen}
-        self.skipped.extend(info.filename for info in members if id(info) not in kept)
+        self.skipped.extend(_short(info.filename) for info in members if id(info) not in kept)
         for info in chosen:
             if info.flag_bits & 1:
-                raise FeedError(f"{document.name}: member {info.filename!r} is encrypted: not read")
-            yield from self.walk(Document(info.filename, self._member_opener(archive, info)), depth + 1)
+                raise FeedError(f"{document.name}: member {_short(info.filename)!r} is encrypted: not read")
+            yield from self.walk(
+                Document(_short(info.filename), self._member_opener(archive, info)), depth + 1
+            )
 
     def _member_opener(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
-        return lambda: self._bounded(archive.open(info), None, info.filename)
+        return lambda: self._bounded(archive.open(info), None, _short(info.filename))
 
     def _check_directory(self, source: IO[bytes], name: str) -> None:
         """Refuse a directory of members that would not fit into memory, before it is read."""
@@ -235,4 +240,9 @@ def reading(name: str) -> Iterator[None]:
     except EOFError as error:
         raise FeedError(f"{name} is compressed and ends early: truncated; fetch it again") from error
     except UNPACKING as error:
-        raise FeedError(f"{name} cannot be unpacked ({error}): fetch it again") from error
+        # zipfile quotes the header that it found, which may be any bytes at all.
+        raise FeedError(f"{name} cannot be unpacked ({_short(str(error))}): fetch it again") from error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -101,6 +101,18 @@ def test_broken_archives(feed, data: bytes, words: str) -> None:
     assert words in str(caught.value)
 
 
+def test_what_an_archive_says_of_itself_is_shown_in_part(feed) -> None:
+    header = bytearray(_zip_of([("feed.csv", NOISE)]))
+    header[26:28] = (60_000).to_bytes(2, "little")  # of the member's name, which zipfile quotes
+    name = "a" * 50_000 + ".csv"
+    broken = bytearray(_zip_of([(name, NOISE)]))
+    broken[-40_000 - len(name) : -39_000 - len(name)] = bytes(1_000)
+    for data in (header, broken):
+        with pytest.raises(FeedError, match="cannot be unpacked") as caught:
+            feed(bytes(data))
+        assert len(str(caught.value)) < 1_000
+
+
 def test_bad_checksum(feed) -> None:
     data = bytearray(_gzip(CSV))
     data[-8] ^= 0xFF
