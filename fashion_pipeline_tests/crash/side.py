@@ -86,7 +86,7 @@ class Runners:
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()
-        self._process.wait(30)
+        self._process.wait(RUN_SECONDS)
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
