@@ -51,14 +51,15 @@ class KeptShards:
             return None
         return held
 
-    def put(self, held: HeldShard) -> None:
+    def put(self, held: HeldShard, *, trims: bool = True) -> None:
         """Keep a shard for the next call, flushed; closed where somebody waits for it."""
         try:
             held.flush()
             if held.wanted():
                 held.close()
                 return
-            held.trim()
+            if trims:
+                held.trim()
         except BaseException:
             held.close()
             raise

@@ -186,13 +186,14 @@ def test_an_unused_shard_is_closed_after_a_while(
 def test_pages_of_the_files_are_given_back_between_calls(edge: EdgeStore, spawn: Spawn) -> None:
     edge.ensure_collection(spec("c"))
     # In a process of its own: other tests' shards, closed meanwhile, would count as pages given back.
-    *figures, search = finish(spawn("weigh", "c", count=50))
+    *figures, search, after_search = finish(spawn("weigh", "c", count=50))
     before, counted, written, found = map(int, figures)
     assert before > 5000
     assert counted < before / 10
     assert written < before / 10
     sought, hit = search.split()
     assert hit == sought
+    assert int(after_search) > before / 10  # the next search wants them, too
     assert found == edge.count("c") == 100 * BATCH
 
 

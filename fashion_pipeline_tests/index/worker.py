@@ -90,6 +90,7 @@ def weigh(store: EdgeStore, name: str, _who: str, batches: int) -> None:
     say(store.count(name))
     sought = batch_of("first", 3)[7]
     say(sought.id, *(hit.id for hit in store.query(name, sought.vector, limit=1)))
+    say(mapped(folder))
 
 
 if __name__ == "__main__":
