@@ -100,7 +100,7 @@ class EmbeddedPostgres:
 
     def process_id(self) -> int | None:
         """The number of the server's process, as it wrote it down; None where it did not."""
-        return install.first_number(self._place().cluster / "postmaster.pid")
+        return process.postmaster(self._place())
 
     def still_runs(self, process_id: int | None) -> bool:
         """Whether the server that was seen to serve under this number lives; it is not asked."""
@@ -109,7 +109,7 @@ class EmbeddedPostgres:
         place = self._place()
         return (
             self._trusted(place)
-            and self.process_id() == process_id
+            and process.postmaster(place) == process_id
             and process.lives(place)
             and install.exists(place.socket)
         )

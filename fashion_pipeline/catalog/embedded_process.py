@@ -116,7 +116,7 @@ def probe(place: Place) -> Probe:
 def _classify(place: Place, text: str) -> Probe:
     if "FATAL" in text:  # a server answered, and its reason may well be "No such file"
         holder = install.first_number(place.socket.with_name(place.socket.name + ".lock"))
-        if holder != install.first_number(place.cluster / "postmaster.pid"):
+        if holder != postmaster(place):
             return Probe("ghost", note=text)
         full = "too many clients" in text or "remaining connection slots" in text
         return Probe("full" if full else "busy", note=text)
@@ -125,6 +125,11 @@ def _classify(place: Place, text: str) -> Probe:
     if "Connection refused" in text or "No such file" in text:
         return Probe("absent", note=text)
     return Probe("busy", note=text)
+
+
+def postmaster(place: Place) -> int | None:
+    """The number of the server's first process, as it wrote it down; None where it did not."""
+    return install.first_number(place.cluster / "postmaster.pid")
 
 
 def lives(place: Place) -> bool:

@@ -28,8 +28,8 @@ from fashion_pipeline_tests.conftest import ROOT
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 PRODUCTS, PICTURES, VARIANTS = 2_000, 600, 4
-#: What the line is ahead on the unchanged day at least. The goal is 10; of its second half is Dagster's own, whose
-#: many small statements other work on the machine delays more than the script's arithmetic.
+#: What the line is ahead on the unchanged day at least. The goal is 10; about half of the line's second is
+#: Dagster's own, whose many small statements other work on the machine delays more than the script's arithmetic.
 UNCHANGED = 7.0
 #: Name and date of each day, and the day whose feed it brings.
 COURSE = (
